@@ -1,0 +1,61 @@
+"""What the tests share: drawn digits, a small trained model, MNIST where it is at hand."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_dnn import build_dnn, load_mnist, predict_images, save_trained_model, train
+from pil_to_mnist import is_normalised
+from synthetic_digits import draw_digits
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """400 drawn digits in MNIST's form: uint8 (400, 28, 28) and (400,)."""
+    images, labels = draw_digits(450, seed=5)
+    chosen = np.flatnonzero(is_normalised(images))[:400]
+    return images[chosen], labels[chosen]
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A small Dense network, trained on drawn digits in a few seconds."""
+    images, labels = draw_digits(10_000, seed=6)
+    network = build_dnn(hidden_units=128)
+    options = {"epochs": 8, "batch_size": 128, "learning_rate": 4e-3, "patience": 8, "seed": 0}
+    train(network, (images, labels), draw_digits(500, seed=7), **options)
+    return network
+
+
+@pytest.fixture(scope="session")
+def legible(model, digits):
+    """Those of the drawn digits that the small network reads with confidence."""
+    images, labels = digits
+    probabilities = predict_images(images, model)
+    chosen = probabilities[np.arange(len(labels)), labels] > 0.95
+    return images[chosen], labels[chosen]
+
+
+@pytest.fixture(scope="session")
+def model_path(model, tmp_path_factory):
+    """The small network as a .h5 file."""
+    path = tmp_path_factory.mktemp("model") / "small_dnn.h5"
+    save_trained_model(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """`(x_train, y_train), (x_test, y_test)`, where MNIST is in Keras's cache."""
+    cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "datasets", "mnist.npz")
+    if not cache.exists():
+        pytest.skip("MNIST is not in Keras's cache")
+    return load_mnist()
+
+
+@pytest.fixture(autouse=True)
+def no_luck():
+    """Start every test from the same global random state."""
+    np.random.seed(0)
