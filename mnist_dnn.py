@@ -1,0 +1,684 @@
+"""Train a Dense network on MNIST and read your own pictures of handwritten digits with it.
+
+    python mnist_dnn.py                                  train, save the best model, draw plots
+    python mnist_dnn.py --predict my_digit.png           read pictures
+    predict_pil_image(Image.open("my_digit.png"), model) the same from Python
+
+Every picture, in training from folders as in prediction, takes the same path:
+any picture -> `pil_to_mnist`, 28x28 like MNIST -> network -> (digit, ten probabilities).
+"""
+
+import argparse
+import os
+import socket
+import sys
+import tempfile
+import threading
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import: hide TensorFlow's chatter
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from PIL import Image, ImageOps
+
+from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
+from synthetic_digits import draw_digits
+
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # decoders that a picture may reach
+MAX_PIXELS = 50_000_000  # that are decoded
+MIN_SYNTHETIC = 10_000  # a small folder of own digits needs as many, or the net learns too little
+
+
+# Data
+
+
+def load_mnist(timeout=30.0):
+    """Load MNIST through Keras's own loader, which downloads it once and caches it.
+
+    Args:
+        timeout: seconds that the server may take to begin its answer, or to go on with it.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`: uint8 (60000, 28, 28), (60000,), (10000, 28, 28)
+        and (10000,); pixels 0-255, ink bright.
+
+    Raises:
+        ConnectionError: MNIST is not in the cache and cannot be downloaded.
+    """
+    cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "datasets", "mnist.npz")
+    outcome = {}
+
+    def load():
+        try:
+            outcome["data"] = keras.datasets.mnist.load_data()
+        except Exception as error:  # Keras raises a plain Exception when a download fails
+            outcome["reason"] = str(error)
+
+    socket.setdefaulttimeout(timeout)
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if cache.exists():  # the server has answered: now the download may take its time
+        thread.join()
+    socket.setdefaulttimeout(None)
+    if "data" not in outcome:
+        reason = outcome.get("reason", f"no answer within {timeout:.0f} s")
+        raise ConnectionError(
+            f"MNIST could not be downloaded ({reason}). "
+            f"To supply it by hand, put mnist.npz at {cache}"
+        )
+    return outcome["data"]
+
+
+def load_image_folders(root, test_share=1 / 7, seed=0):
+    """Load pictures from `root/train/0-9/*` and `root/test/0-9/*`.
+
+    A `root` with the folders 0-9 directly inside is a training folder. Without a test folder, a
+    seeded stratified share of the training pictures is held out. Pictures may have any size and
+    mode: each goes through `pil_to_mnist`, which leaves pictures that already are like MNIST's as
+    they are. Files that cannot be used are skipped and named in one warning.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`: uint8 (n, 28, 28), ink bright, and uint8 (n,).
+
+    Raises:
+        FileNotFoundError: `root` has no folders named 0-9, or they hold no usable picture.
+    """
+    root, problems = Path(root), []
+    train_root = root / "train" if (root / "train").is_dir() else root
+    images, labels = _load_digit_folders(train_root, problems)
+    if (root / "test").is_dir():
+        test = _load_digit_folders(root / "test", problems)
+    else:
+        kept, held_out = stratified_split(labels, test_share, seed)
+        test = images[held_out], labels[held_out]
+        images, labels = images[kept], labels[kept]
+        problems.append(f"there is no test folder: {len(held_out):,} pictures are held out for it")
+    if problems:
+        warnings.warn(f"{root}:\n  " + "\n  ".join(problems), stacklevel=2)
+    return (images, labels), test
+
+
+def _load_digit_folders(root, problems):
+    """Load `root/0-9/*` as uint8 (n, 28, 28) and (n,); name what is unusable in `problems`."""
+    paths, labels = [], []
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        if folder.name in tuple("0123456789") and folder.is_dir():
+            names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+            paths += [f"{folder}{os.sep}{name}" for name in names]
+            labels += [int(folder.name)] * len(names)
+        elif not folder.name.startswith(".") and folder.is_dir():
+            problems.append(f"{folder}: expected a folder named 0, 1, ... or 9")
+    images, usable = _load_pictures(paths, problems)
+    if not usable.any():
+        raise FileNotFoundError(
+            f"Expected pictures in {root / '0'} ... {root / '9'}, or in train/0 ... train/9 below "
+            f"it, got none that can be read. {' '.join(problems[:3])}"
+        )
+    return images[usable], np.array(labels, "uint8")[usable]
+
+
+def _load_pictures(paths, problems):
+    """Load pictures as uint8 (n, 28, 28), with a mask bool (n,) of those that could be used."""
+    images = np.zeros((len(paths), 28, 28), "uint8")
+    usable = np.ones(len(paths), bool)
+    as_is = np.zeros(len(paths), bool)
+    progress = keras.utils.Progbar(len(paths), unit_name="picture")
+    for i, path in enumerate(paths):
+        try:
+            image = open_picture(path)
+            as_is[i] = image.mode == "L" and image.size == (28, 28)
+            images[i] = image if as_is[i] else pil_to_mnist(image)
+        except ValueError as error:
+            usable[i] = False
+            problems.append(f"{path}: {error}")
+        if i % 1000 == 999 or i == len(paths) - 1:
+            progress.update(i + 1)
+    as_is[as_is] = ~is_normalised(images[as_is])
+    for i in np.flatnonzero(as_is):
+        images[i] = pil_to_mnist(Image.fromarray(images[i]))
+    return images, usable
+
+
+def open_picture(file):
+    """Open and decode a picture; a large JPEG is decoded at a fraction of its size, not below 1024.
+
+    Args:
+        file: path or binary file object.
+
+    Returns:
+        A PIL image, decoded, its file closed.
+
+    Raises:
+        ValueError: it cannot be read as a PNG, JPEG, WebP, BMP, GIF or TIFF picture.
+    """
+    try:
+        with Image.open(file, formats=PICTURE_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:  # a small file can hold very many
+                raise ValueError(f"it has {image.width}x{image.height} pixels, 50 million at most")
+            image.draft(None, (1024, 1024))
+            image.load()
+    except Exception as error:  # decoders raise nearly anything on a broken file
+        raise ValueError(f"Expected a picture, got a file that cannot be read: {error}") from error
+    return image
+
+
+def stratified_split(labels, share, seed):
+    """Split indices at random so that every class gives the same share, and keeps at least one.
+
+    Args:
+        labels: uint8 (n,).
+        share: of each class to hold out, 0-1.
+
+    Returns:
+        Indices to keep and indices held out, int64, both in random order.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    held_out = np.zeros(len(labels), bool)
+    for digit in np.unique(labels):
+        members = order[labels[order] == digit]
+        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        held_out[members[:count]] = True
+    return order[~held_out[order]], order[held_out[order]]
+
+
+def mix_in(images, labels, share, seed):
+    """Append synthetic digits, at least 10,000, in styles of writing that MNIST lacks.
+
+    Args:
+        images, labels: uint8 (n, 28, 28) and (n,).
+        share: of synthetic digits, relative to n; 0 for none.
+    """
+    if not share:
+        return images, labels
+    drawn, drawn_labels = draw_digits(max(round(share * len(images)), MIN_SYNTHETIC), seed)
+    return np.concatenate([images, drawn]), np.concatenate([labels, drawn_labels])
+
+
+# Model and training
+
+
+def build_dnn(hidden_units=1024, dropout_rate=0.1):
+    """Build the Dense network: float32 (n, 28, 28) in 0-1 -> ten probabilities."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            layers.Flatten(),
+            layers.Dense(hidden_units, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Dropout(dropout_rate),
+            layers.Dense(hidden_units, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Dropout(dropout_rate),
+            layers.Dense(10, activation="softmax"),
+        ],
+        name="mnist_dnn",
+    )
+
+
+def augment(images, labels, seed):
+    """Turn, slant, stretch and shift each picture of a batch at random, and vary its pen width.
+
+    Args:
+        images: uint8 (n, 28, 28).
+        labels: (n,), returned as they are.
+        seed: int (2,); one seed always draws the same variations.
+
+    Returns:
+        float32 (n, 28, 28) in 0-1, and the labels.
+    """
+    x = tf.cast(images, tf.float32)[..., None] / 255
+    draws = tf.random.stateless_uniform([7, tf.shape(x)[0]], seed, -1, 1)
+    angle, slant, zoom_x, zoom_y, shift_x, shift_y, pen = tf.unstack(draws)
+    angle, slant = angle * 0.21, slant * 0.15  # radians: 12 degrees; and columns per row
+    zoom_x, zoom_y = tf.exp(zoom_x * 0.12), tf.exp(zoom_y * 0.12)
+    a, b = tf.cos(angle) * zoom_x, (tf.cos(angle) * slant - tf.sin(angle)) * zoom_y
+    c, d = tf.sin(angle) * zoom_x, (tf.sin(angle) * slant + tf.cos(angle)) * zoom_y
+    left = 13.5 * (1 - a - b) + shift_x * 2  # the middle of the picture stays, but for the shift
+    top = 13.5 * (1 - c - d) + shift_y * 2
+    x = tf.raw_ops.ImageProjectiveTransformV3(
+        images=x,
+        transforms=tf.stack([a, b, left, c, d, top, 0 * a, 0 * a], axis=1),
+        output_shape=[28, 28],
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )
+    return _vary_pen(x[..., 0], pen * 0.5), labels
+
+
+def _vary_pen(x, amount):
+    """Thicken (amount > 0) or thin strokes by up to a pixel on each side.
+
+    Args:
+        x: float32 (n, 28, 28).
+        amount: float32 (n,), -1 to 1.
+    """
+    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1]])
+    thick = thin = x
+    for neighbour in (
+        padded[:, :-2, 1:-1],
+        padded[:, 2:, 1:-1],
+        padded[:, 1:-1, :-2],
+        padded[:, 1:-1, 2:],
+    ):
+        thick, thin = tf.maximum(thick, neighbour), tf.minimum(thin, neighbour)
+    amount = amount[:, None, None]
+    return x + tf.maximum(amount, 0) * (thick - x) + tf.maximum(-amount, 0) * (thin - x)
+
+
+def train(model, training, validation, *, epochs, batch_size, learning_rate, patience, seed):
+    """Train `model` in place and leave it with the weights of its best epoch.
+
+    The pictures are varied anew in each epoch (`augment`). Training stops early when the
+    validation loss has not improved for `patience` epochs. Ctrl-C keeps the best epoch so far.
+
+    Args:
+        model: takes float32 (n, 28, 28) in 0-1, gives ten probabilities.
+        training, validation: each `(images, labels)`, uint8 (n, 28, 28) and (n,).
+
+    Returns:
+        Keras's History: `history.history` has loss, accuracy, val_loss and val_accuracy by epoch.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C before the first epoch ended.
+    """
+    steps = -(-len(training[0]) // batch_size)
+    batches = (
+        tf.data.Dataset.from_tensor_slices(training)
+        .shuffle(len(training[0]), seed=seed)
+        .repeat()
+        .batch(batch_size, drop_remainder=True)
+    )
+    seeds = tf.data.Dataset.counter().map(lambda step: tf.stack([seed, step]))
+    batches = tf.data.Dataset.zip(batches, seeds).map(
+        lambda pair, step_seed: augment(*pair, step_seed), num_parallel_calls=1
+    )
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, epochs * steps, warmup_target=learning_rate, warmup_steps=steps // 2
+    )
+    model.compile(
+        keras.optimizers.AdamW(schedule),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA is several times slower on a CPU
+    )
+    best = keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)
+    try:
+        model.fit(
+            batches.prefetch(2),
+            steps_per_epoch=steps,
+            validation_data=(validation[0].astype("float32") / 255, validation[1]),
+            validation_batch_size=1024,
+            epochs=epochs,
+            callbacks=[best],
+            shuffle=False,  # the batches are shuffled already
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except KeyboardInterrupt:
+        if best.best_weights is None:
+            raise
+        model.set_weights(best.best_weights)
+        warnings.warn(f"Interrupted: epoch {best.best_epoch + 1} is kept as the best", stacklevel=2)
+    return model.history
+
+
+# Prediction
+
+
+def predict_images(images, model, batch_size=1024):
+    """Give ten probabilities for each picture that is like MNIST's.
+
+    Args:
+        images: uint8 (n, 28, 28), ink bright on black.
+        model: any Keras model that takes (784,), (28, 28) or (28, 28, 1) and gives ten logits or
+            probabilities. Pixels reach it in 0-1, or in 0-255 where it has a Rescaling layer.
+
+    Returns:
+        float32 (n, 10); rows sum to 1.
+
+    Raises:
+        ValueError: the model has another input or output.
+    """
+    shape = tuple(model.input_shape[1:])
+    if shape not in [(784,), (28, 28), (28, 28, 1)] or tuple(model.output_shape[1:]) != (10,):
+        raise ValueError(
+            f"Expected a model from 28x28 pixels to 10 classes, "
+            f"got one from {shape} to {tuple(model.output_shape[1:])}"
+        )
+    rescales = any(isinstance(layer, layers.Rescaling) for layer in model.layers)
+    x = images.reshape(-1, *shape)
+    outputs = [
+        model.predict_on_batch(x[i : i + batch_size].astype("float32") / (1 if rescales else 255))
+        for i in range(0, len(x), batch_size)
+    ]
+    return _as_probabilities(np.concatenate(outputs).astype("float32"))
+
+
+def _as_probabilities(outputs):
+    """Turn logits float32 (n, 10) into probabilities; leave probabilities as they are."""
+    if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
+        return outputs
+    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def predict_pil_image(image, model):
+    """Read the one handwritten digit in a picture.
+
+    Args:
+        image: PIL image of any size and mode: a photo, a scan, a drawing, light or dark.
+        model: as for `predict_images`.
+
+    Returns:
+        The digit, int 0-9, and the probabilities, float32 (10,).
+
+    Raises:
+        NoDigitError: no digit, or several, stand out from the background.
+    """
+    probabilities = predict_images(pil_to_mnist(image)[None], model)[0]
+    return int(probabilities.argmax()), probabilities
+
+
+def predict_digits(image, model):
+    """Read several well-separated digits in reading order.
+
+    Args:
+        image, model: as for `predict_pil_image`.
+
+    Returns:
+        A list of `(digit, probabilities, box)`; box is (left, top, right, bottom) in pixels of the
+        upright picture.
+
+    Raises:
+        NoDigitError: no digit stands out from the background.
+    """
+    pictures, boxes = zip(*find_digits(image))
+    rows = predict_images(np.stack(pictures), model)
+    return [(int(row.argmax()), row, box) for row, box in zip(rows, boxes)]
+
+
+# Saving and loading
+
+
+def check_output(path):
+    """Raise ValueError unless `path` is a place where `save_trained_model` may write."""
+    path = Path(path)
+    if path.suffix not in ("", ".h5", ".keras"):
+        raise ValueError(f"Expected a model name ending in .h5 or .keras, or a folder, got {path}")
+    if path.is_dir() != (path.suffix == "") and path.exists():
+        raise ValueError(f"Expected a file for .h5 and .keras, else a folder, got {path}")
+    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
+        raise ValueError(f"Expected a new folder or an older model to replace, got {path}")
+
+
+def save_trained_model(model, path):
+    """Save as `name.h5`, `name.keras` or a SavedModel folder, chosen by the name's ending.
+
+    The model is written beside `path` and then moved there, so that `path` is never half written.
+    .h5 and SavedModel hold no optimizer; .keras does.
+
+    Raises:
+        ValueError: the name has another ending, or a folder with other contents is in its place.
+    """
+    check_output(path)
+    path = Path(path).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as beside:
+        new = Path(beside, path.name)
+        if path.suffix == ".h5":
+            model.save(new, include_optimizer=False)
+        elif path.suffix == ".keras":
+            model.save(new)
+        else:
+            model.export(new, verbose=False)
+        if path.is_dir():  # a folder cannot be replaced in one step
+            path.rename(Path(beside, "old"))
+        new.replace(path)
+
+
+def load_trained_model(path):
+    """Load a model that `save_trained_model` wrote; no code in a .h5 or .keras file is run.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: what is there is no Keras model.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no model at {path}. Run python mnist_dnn.py first.")
+    try:
+        if path.is_dir():
+            served = layers.TFSMLayer(str(path), call_endpoint="serve")
+            return keras.Sequential([keras.Input((28, 28)), served])
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # h5py, zipfile, json and Keras each raise their own
+        raise ValueError(f"Expected a Keras model, got a file that is none: {path}") from error
+
+
+# Plots: figures without pyplot, so that no window and no global state is involved
+
+
+def plot_history(history):
+    """Draw accuracy and loss by epoch, training dashed, validation solid, the best epoch marked.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    values = history.history
+    epochs = np.arange(1, len(values["loss"]) + 1)
+    best = int(np.argmin(values["val_loss"]))
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss")):
+        validation = values[f"val_{name}"]
+        axes.plot(epochs, values[name], "--", color="C0", label="training (varied pictures)")
+        axes.plot(epochs, validation, color="C1", label="validation")
+        axes.plot(
+            epochs[best], validation[best], "o", color="C1", label=f"best: {validation[best]:.4f}"
+        )
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return figure
+
+
+def plot_mistakes(images, labels, probabilities, count=24):
+    """Draw the confusion matrix beside the most confident mistakes.
+
+    Args:
+        images, labels, probabilities: uint8 (n, 28, 28), (n,) and float32 (n, 10).
+        count: of mistakes to show at most.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    from matplotlib.figure import Figure
+
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]])][:count]
+    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
+    _draw_confusion(left.subplots(), labels, predicted)
+    right.suptitle("Most confident mistakes: label, then prediction")
+    for axes, i in zip(right.subplots(4, -(-count // 4)).flat, [*wrong, *[None] * count]):
+        axes.set_axis_off()
+        if i is not None:
+            axes.imshow(images[i], cmap="gray_r")
+            confidence = probabilities[i, predicted[i]]
+            axes.set_title(f"{labels[i]} \u2192 {predicted[i]}  {confidence:.0%}", fontsize=9)
+    return figure
+
+
+def _draw_confusion(axes, labels, predicted):
+    """Draw counts of label against prediction; the colour shows mistakes only."""
+    counts = np.zeros((10, 10), int)
+    np.add.at(counts, (labels, predicted), 1)
+    axes.imshow(counts * (1 - np.eye(10)), cmap="Oranges")
+    for (label, prediction), value in np.ndenumerate(counts):
+        style = {"color": "0.55"} if label == prediction else {"weight": "bold"}
+        axes.text(prediction, label, value or "", ha="center", va="center", fontsize=8, **style)
+    accuracy = (labels == predicted).mean()
+    axes.set(xlabel="prediction", ylabel="label", xticks=range(10), yticks=range(10))
+    axes.set_title(f"{accuracy:.2%} of {len(labels):,} test pictures are read right")
+
+
+def plot_explanations(pictures, model):
+    """Draw each picture with the digits found in it, the 28x28 that the net saw, and its answer.
+
+    Args:
+        pictures: dict of name to PIL image.
+        model: as for `predict_images`.
+
+    Returns:
+        A matplotlib Figure with a row for each digit found.
+    """
+    from matplotlib.figure import Figure
+
+    rows = []
+    for name, picture in pictures.items():
+        try:
+            rows += [(name, picture, *found) for found in find_digits(picture)]
+        except NoDigitError as error:
+            rows.append((f"{name}: {error}", picture, np.zeros((28, 28), "uint8"), None))
+    figure = Figure(figsize=(9, 2.4 * len(rows)), layout="constrained")
+    for axes, row in zip(figure.subplots(len(rows), 3, squeeze=False), rows):
+        _draw_explanation(axes, *row, model)
+    return figure
+
+
+def _draw_explanation(axes, name, picture, pixels, box, model):
+    """Draw one row: picture with box, 28x28, probabilities."""
+    axes[0].imshow(ImageOps.exif_transpose(picture).convert("RGB"))
+    axes[0].set_title(name, fontsize=9)
+    axes[0].set_axis_off()
+    axes[1].imshow(pixels, cmap="gray")
+    axes[1].set_axis_off()
+    axes[2].spines[["top", "right"]].set_visible(False)
+    axes[2].set(xticks=range(10), ylim=(0, 1), ylabel="probability")
+    if box is not None:
+        left, top, right, bottom = box
+        axes[0].plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="C1")
+        axes[2].bar(range(10), predict_images(pixels[None], model)[0], color="C0")
+
+
+# Command line
+
+
+def parse_arguments(argv=None):
+    """Parse the flags; `argv` as for argparse."""
+    parser = argparse.ArgumentParser(
+        description="Train a network that reads handwritten digits, or read pictures with it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data-dir", metavar="DIR", help="folders train/0-9 and test/0-9 of pictures, not MNIST")
+    add("--epochs", type=int, default=12, help="at most as many; more read better, up to about 60")
+    add("--batch-size", type=int, default=512, help="pictures in one step")
+    add("--learning-rate", type=float, default=2e-3, help="highest; it falls along a cosine")
+    add("--patience", type=int, default=10, help="epochs without improvement before it stops")
+    add("--synthetic-share", type=float, default=0.2, help="of drawn digits to add; 0 for none")
+    add("--output", default="mnist_dnn.h5", help="model to write, or to read with --predict: "
+        "name.h5, name.keras, or a SavedModel folder")  # fmt: skip
+    add("--seed", type=int, default=0, help="of everything random")
+    add("--predict", nargs="+", metavar="FILE", help="read these pictures instead of training")
+    add("--explain", metavar="PNG", help="with --predict: draw what was found and seen")
+    args = parser.parse_args(argv)
+    if min(args.epochs, args.batch_size, args.patience) < 1:
+        parser.error("--epochs, --batch-size and --patience are at least 1")
+    return args
+
+
+def load_data(data_dir):
+    """Load folders, else MNIST, else draw digits; return the name of the source as well."""
+    if data_dir:
+        return data_dir, *load_image_folders(data_dir)
+    try:
+        return "MNIST", *load_mnist()
+    except ConnectionError as error:
+        warnings.warn(
+            f"{error}. Training on drawn digits instead: this model is NOT trained on MNIST",
+            stacklevel=2,
+        )
+    return "drawn digits", draw_digits(60_000, seed=1), draw_digits(10_000, seed=2)
+
+
+def main(argv=None):
+    """Train, or with --predict read pictures. Returns the exit status."""
+    args = parse_arguments(argv)
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
+    try:
+        return read(args) if args.predict else run(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f"Error: {error}")
+
+
+def run(args):
+    """Load, split, build, train, test, save, plot."""
+    check_output(args.output)
+    keras.utils.set_random_seed(args.seed)
+    source, (images, labels), (test_images, test_labels) = load_data(args.data_dir)
+    output = Path(args.output)
+    if source == "drawn digits":  # never in the place of a model that has seen real ones
+        output = output.with_stem("synthetic_dnn")
+    kept, held_out = stratified_split(labels, 1 / 12, args.seed)
+    training = mix_in(images[kept], labels[kept], args.synthetic_share, args.seed)
+    validation = images[held_out], labels[held_out]
+    print(
+        f"{source}: {len(kept):,} pictures to train on, {len(held_out):,} to validate, "
+        f"{len(test_labels):,} to test; {len(training[0]) - len(kept):,} drawn digits mixed in"
+    )
+    model = build_dnn()
+    flags = ("epochs", "batch_size", "learning_rate", "patience", "seed")
+    history = train(model, training, validation, **{name: vars(args)[name] for name in flags})
+
+    probabilities = predict_images(test_images, model)
+    accuracy = (probabilities.argmax(axis=1) == test_labels).mean()
+    right = probabilities[np.arange(len(test_labels)), test_labels]
+    loss = -np.log(np.maximum(right, 1e-7)).mean()
+    print(f"Test accuracy {accuracy:.2%}, loss {loss:.4f}, on {len(test_labels):,} unseen pictures")
+    save_trained_model(model, output)
+    print(f"Saved {output}")
+    try:
+        plot_history(history).savefig(output.with_name("training_curves.png"), dpi=120)
+        plot_mistakes(test_images, test_labels, probabilities).savefig(
+            output.with_name("confusion_matrix.png"), dpi=120
+        )
+        print("Saved training_curves.png and confusion_matrix.png beside it")
+    except ImportError:
+        print("No plots: they need Matplotlib (pip install matplotlib)")
+    return 0
+
+
+def read(args):
+    """Print what each picture says; return 1 if one could not be read."""
+    model, pictures, status = load_trained_model(args.output), {}, 0
+    for path in args.predict:
+        try:
+            pictures[path] = open_picture(path)
+            found = predict_digits(pictures[path], model)
+            digits = "".join(str(digit) for digit, _, _ in found)
+            confidence = np.prod([probabilities.max() for _, probabilities, _ in found])
+            print(f"{path}: {digits} ({confidence:.1%})")
+        except ValueError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            status = 1
+    if args.explain and pictures:
+        plot_explanations(pictures, model).savefig(args.explain, dpi=120)
+        print(f"Saved {args.explain}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
