@@ -1,0 +1,228 @@
+"""Read digits over HTTP: a page to draw on, and an API.
+
+    python app.py [--host 127.0.0.1] [--port 5000] [--model mnist_dnn.h5]
+    curl -F image=@my_digit.png http://127.0.0.1:5000/predict
+
+With several processes: gunicorn --workers 4 "app:create_app()". Nothing that people send is stored.
+"""
+
+import argparse
+import base64
+import binascii
+import io
+import os
+import re
+import signal
+import sys
+import threading
+
+import numpy as np
+from flask import Flask, jsonify, render_template, request
+from PIL import Image
+from werkzeug.exceptions import BadRequest, HTTPException, ServiceUnavailable, UnprocessableEntity
+
+from mnist_dnn import load_trained_model, open_picture, predict_images
+from pil_to_mnist import pil_to_mnist
+
+MAX_BODY = 16 * 2**20  # bytes of a request: a phone's photo in base64
+MAX_IMAGES = 32  # in one request
+MODEL = "mnist_dnn.h5"
+WORDS = {
+    404: "There is nothing here. Draw at /, or POST a picture to /predict.",
+    405: "This address does not take this method. POST a picture to /predict.",
+    413: f"The request is too large: send a picture of at most {MAX_BODY // 2**20} MB.",
+    415: 'Send JSON, {"image": "<base64>"}, or a form with a file named image.',
+    500: "Something went wrong on the server. It is not your picture's fault.",
+}  # fmt: skip
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+}
+
+
+class Reader:
+    """Loads the model once, and reads pictures with it."""
+
+    def __init__(self, model_path):
+        self.model_path, self.model, self.lock = model_path, None, threading.Lock()
+
+    def ready(self):
+        """Return the model, loaded and warm.
+
+        Raises:
+            ServiceUnavailable: there is none, or it cannot be loaded.
+        """
+        with self.lock:
+            if self.model is None:
+                try:
+                    model = load_trained_model(self.model_path)
+                    predict_images(np.zeros((1, 28, 28), "uint8"), model)
+                except (OSError, ValueError) as error:
+                    raise ServiceUnavailable(str(error)) from error
+                self.model = model
+        return self.model
+
+    def read(self, data, preview=False):
+        """Read the digit in an encoded picture.
+
+        Args:
+            data: bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+            preview: whether to return what the network saw as well.
+
+        Returns:
+            A dict to answer with.
+
+        Raises:
+            UnprocessableEntity: it is no picture, or there is no digit or more than one in it.
+            ServiceUnavailable: there is no model.
+        """
+        model = self.ready()
+        try:
+            pixels = pil_to_mnist(open_picture(io.BytesIO(data)))
+        except ValueError as error:
+            raise UnprocessableEntity(str(error)) from error
+        probabilities = predict_images(pixels[None], model)[0].tolist()
+        confidence = max(probabilities)
+        answer = {
+            "digit": probabilities.index(confidence),
+            "confidence": confidence,
+            "probabilities": probabilities,
+        }
+        if preview:
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            answer["preview"] = (
+                "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+            )
+        return answer
+
+
+def decode_base64(text):
+    """Decode base64, in either alphabet, with or without data-URL prefix, line breaks, padding.
+
+    Raises:
+        BadRequest: it is no base64, or empty.
+    """
+    if isinstance(text, bytes):  # an uploaded file
+        return text
+    if not isinstance(text, str):
+        raise BadRequest("Expected a picture as a base64 string.")
+    text = re.sub(r"\s|^\s*data:[^,]*,", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest("Expected base64, got characters or a length it cannot have.") from error
+    if not data:
+        raise BadRequest("Expected a picture as a base64 string, got an empty one.")
+    return data
+
+
+def parse_body():
+    """Return the request's fields: `image` or `images`, as bytes or base64, and `preview`."""
+    if request.mimetype == "multipart/form-data":
+        if "image" not in request.files:
+            raise BadRequest("Expected a file named image in the form.")
+        preview = request.form.get("preview", "") in ("1", "true", "on")
+        return {"image": request.files["image"].read(), "preview": preview}
+    body = request.get_json()
+    if not isinstance(body, dict) or ("image" in body) == ("images" in body):
+        raise BadRequest('Expected a JSON object with either "image" or "images".')
+    if not isinstance(body.get("preview", False), bool):
+        raise BadRequest('Expected true or false as "preview".')
+    images = body.get("images", [])
+    if not isinstance(images, list) or len(images) > MAX_IMAGES:
+        raise BadRequest(f'Expected a list of at most {MAX_IMAGES} pictures as "images".')
+    return body
+
+
+def create_app(model_path=None):
+    """Build the WSGI application; its model is loaded and warm before it is returned.
+
+    Args:
+        model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
+    """
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.json.sort_keys = False
+    reader = Reader(model_path or os.environ.get("MNIST_MODEL", MODEL))
+
+    @app.get("/")
+    def index():
+        return render_template("index.html")
+
+    @app.get("/healthz")
+    def healthz():
+        reader.ready()
+        return jsonify(status="ready")
+
+    @app.post("/predict")
+    def predict():
+        body = parse_body()
+        preview = body.get("preview", False)
+        if "image" in body:
+            image = body["image"]
+            return jsonify(
+                reader.read(image if isinstance(image, bytes) else decode_base64(image), preview)
+            )
+        answers = []
+        for image in body["images"]:
+            try:
+                answers.append(reader.read(decode_base64(image), preview))
+            except (BadRequest, UnprocessableEntity) as error:
+                answers.append({"error": error.description})
+        return jsonify(answers)
+
+    @app.errorhandler(HTTPException)
+    def explain(error):
+        told = isinstance(error, BadRequest | UnprocessableEntity | ServiceUnavailable)
+        words = error.description if told else WORDS.get(error.code, error.description)
+        response = jsonify(error=words)
+        response.status_code = error.code
+        if error.code == 405 and error.valid_methods:
+            response.headers["Allow"] = ", ".join(error.valid_methods)
+        return response
+
+    @app.after_request
+    def protect(response):
+        response.headers.update(HEADERS)
+        return response
+
+    try:
+        reader.ready()
+    except ServiceUnavailable as error:
+        print(f"Warning: {error.description}", file=sys.stderr)
+    return app
+
+
+def main(argv=None):
+    """Serve with waitress until Ctrl-C or SIGTERM; requests in flight are answered."""
+    parser = argparse.ArgumentParser(
+        description="Read digits over HTTP.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    environment = os.environ.get
+    parser.add_argument(
+        "--host", default=environment("MNIST_HOST", "127.0.0.1"), help="or MNIST_HOST"
+    )
+    parser.add_argument(
+        "--port", default=environment("MNIST_PORT", 5000), type=int, help="or MNIST_PORT"
+    )
+    parser.add_argument("--model", default=environment("MNIST_MODEL", MODEL), help="or MNIST_MODEL")
+    args = parser.parse_args(argv)
+
+    import waitress
+
+    app = create_app(args.model)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server = waitress.create_server(app, host=args.host, port=args.port, threads=4)
+    except OSError as error:
+        sys.exit(f"Error: cannot listen on {args.host}:{args.port} ({error}). Try another --port.")
+    print(f"Draw a digit at http://{args.host}:{args.port}/ (Ctrl-C stops)", flush=True)
+    server.run()
+
+
+if __name__ == "__main__":
+    main()
