@@ -1,0 +1,169 @@
+"""Measure how well people's own pictures are read, beside the usual recipes.
+
+    python benchmarks/own_pictures.py FOLDER [--model mnist_dnn.h5] [--sheet PNG] [--ablate]
+
+FOLDER holds pictures and a MANIFEST.csv with the columns path, label, source and kind.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+import pil_to_mnist as front
+from mnist_dnn import load_trained_model, open_picture, predict_images
+
+
+def resize_only(image):
+    """Grey, 28x28: what most demos do."""
+    return np.asarray(ImageOps.exif_transpose(image).convert("L").resize((28, 28)))
+
+
+def resize_and_invert(image):
+    """Invert as well where the picture is light on average."""
+    pixels = resize_only(image)
+    return 255 - pixels if pixels.mean() > 127 else pixels
+
+
+def crop_and_centre(image):
+    """The best public recipe: Otsu's threshold, box of the ink, 20x20, centre of mass."""
+    grey = np.asarray(ImageOps.exif_transpose(image).convert("L"), "float32")
+    grey = 255 - grey if grey.mean() > 127 else grey
+    counts, edges = np.histogram(grey, 256)
+    below, middle = np.cumsum(counts), (edges[1:] + edges[:-1]) / 2
+    mass = np.cumsum(counts * middle)
+    mean_below = mass / np.maximum(below, 1)
+    mean_above = (mass[-1] - mass) / np.maximum(below[-1] - below, 1)
+    level = middle[np.argmax(below * (below[-1] - below) * (mean_below - mean_above) ** 2)]
+    rows, columns = (np.flatnonzero((grey > level).any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.zeros((28, 28), "uint8")
+    ink = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    ink = np.where(ink > level, ink, 0)
+    height, width = (max(1, round(n * 20 / max(ink.shape))) for n in ink.shape)
+    small = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BOX))
+    middle = [(place * small).sum() / small.sum() for place in np.indices(small.shape)]
+    top, left = (min(max(round(14 - m), 0), 28 - n) for m, n in zip(middle, small.shape))
+    out = np.zeros((28, 28))
+    out[top : top + height, left : left + width] = small / small.max() * 255
+    return out.astype("uint8")
+
+
+RECIPES = {
+    "resize to 28x28": resize_only,
+    "and invert by the mean": resize_and_invert,
+    "crop, 20x20 box, centre of mass": crop_and_centre,
+    "ours": front.pil_to_mnist,
+}
+
+STEPS = {  # name: what `pil_to_mnist.<function>` is replaced by
+    "the ink's direction in colour": ("_towards_ink", lambda away: np.full(3, -(3**-0.5))),
+    "a curved surface of paper": ("_paper_colours", lambda colours: np.median(colours, axis=0)),
+    "light and shadows taken out": ("_light", lambda contrast: 0),
+    "ruled lines taken out": ("_without_rules", lambda contrast: contrast),
+    "polarity by thin strokes": ("_is_lighter", lambda contrast: False),
+    "pen width as in MNIST": ("_set_pen_width", lambda ink: ink),
+    "a closer look at small digits": ("_look_closer", lambda picture, box: []),
+    "less weight at the border": ("BORDER", 1),
+    "a stricter look at paper": ("INK_SHARES", (0.3, 0.3)),
+}
+
+
+def load(folder):
+    """Return rows of the manifest, each with its decoded picture."""
+    with open(folder / "MANIFEST.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["label"] in tuple("0123456789")]
+    for row in rows:
+        row["image"] = open_picture(folder / row["path"])
+    return rows
+
+
+def read_all(rows, recipe, model):
+    """Return what the net sees, its answers (-1 where refused), and milliseconds per picture."""
+    pixels, refused, times = np.zeros((len(rows), 28, 28), "uint8"), [], []
+    for i, row in enumerate(rows):
+        start = time.perf_counter()
+        try:
+            pixels[i] = recipe(row["image"])
+        except front.NoDigitError:
+            refused.append(i)
+        times.append((time.perf_counter() - start) * 1000)
+    answers = predict_images(pixels, model).argmax(axis=1)
+    answers[refused] = -1
+    return pixels, answers, np.array(times)
+
+
+def score(rows, answers):
+    """Return a dict of accuracies in percent."""
+    right = answers == [int(row["label"]) for row in rows]
+    of = {key: np.array([row[key] for row in rows]) for key in ("source", "kind")}
+    sources = {name: right[of["source"] == name].mean() * 100 for name in set(of["source"])}
+    return {
+        "all": right.mean() * 100,
+        "sources": np.mean(list(sources.values())),
+        "photos": right[of["kind"] == "photo"].mean() * 100,
+        "drawings": right[of["kind"] == "drawing"].mean() * 100,
+        "refused": (answers < 0).sum(),
+        "worst": sorted(sources.items(), key=lambda item: item[1])[:10],
+    }
+
+
+def print_row(name, scores, times):
+    figures = " | ".join(f"{scores[key]:.1f}" for key in ("all", "sources", "photos", "drawings"))
+    print(f"| {name} | {figures} | {scores['refused']} | {np.median(times):.1f} |", flush=True)
+
+
+def draw_sheet(rows, pixels, answers, path):
+    """Draw each mistake: the picture, what the net saw, label and answer."""
+    from matplotlib.figure import Figure
+
+    wrong = [i for i, row in enumerate(rows) if answers[i] != int(row["label"])]
+    lines = max(1, -(-len(wrong) // 7))
+    figure = Figure(figsize=(16, 1.45 * lines), layout="constrained")
+    axes = figure.subplots(lines, 14, squeeze=False).reshape(-1, 2)
+    for pair in axes.flat:
+        pair.set_axis_off()
+    for (left, right), i in zip(axes, wrong):
+        picture = front.upright_rgb(rows[i]["image"])
+        picture.thumbnail((160, 160))
+        left.imshow(picture)
+        right.imshow(pixels[i], cmap="gray")
+        left.set_title(rows[i]["path"][-20:], fontsize=6)
+        right.set_title(f"{rows[i]['label']} → {answers[i]}", fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default=ROOT / "mnist_dnn.h5")
+    parser.add_argument("--sheet", metavar="PNG", help="draw the mistakes")
+    parser.add_argument("--ablate", action="store_true", help="say what each step is worth")
+    args = parser.parse_args()
+    rows, model = load(args.folder), load_trained_model(args.model)
+    print(
+        f"{len(rows)} pictures\n\n| | all | mean over sources | photos | drawings | refused | ms |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for name, recipe in RECIPES.items():
+        pixels, answers, times = read_all(rows, recipe, model)
+        scores = score(rows, answers)
+        print_row(name, scores, times)
+    for name, (function, replacement) in STEPS.items() if args.ablate else []:
+        with mock.patch.object(front, function, replacement):
+            _, without, times = read_all(rows, front.pil_to_mnist, model)
+        print_row(f"ours without: {name}", score(rows, without), times)
+    print("\nWorst: " + ", ".join(f"{name} {value:.0f} %" for name, value in scores["worst"]))
+    if args.sheet:
+        draw_sheet(rows, pixels, answers, args.sheet)
+
+
+if __name__ == "__main__":
+    main()
