@@ -109,7 +109,7 @@ def decode_base64(text):
         return text
     if not isinstance(text, str):
         raise BadRequest("Expected a picture as a base64 string.")
-    text = re.sub(r"\s|^\s*data:[^,]*,", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
+    text = re.sub(r"^\s*data:[^,]*,|\s", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -126,7 +126,10 @@ def parse_body():
             raise BadRequest("Expected a file named image in the form.")
         preview = request.form.get("preview", "") in ("1", "true", "on")
         return {"image": request.files["image"].read(), "preview": preview}
-    body = request.get_json()
+    try:
+        body = request.get_json()
+    except BadRequest as error:
+        raise BadRequest("Expected JSON, got something that cannot be parsed.") from error
     if not isinstance(body, dict) or ("image" in body) == ("images" in body):
         raise BadRequest('Expected a JSON object with either "image" or "images".')
     if not isinstance(body.get("preview", False), bool):

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
 from synthetic_digits import draw_digits
@@ -159,11 +159,15 @@ def open_picture(file):
     try:
         with Image.open(file, formats=PICTURE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:  # a small file can hold very many
-                raise ValueError(f"it has {image.width}x{image.height} pixels, 50 million at most")
+                raise ValueError(f"{image.width}x{image.height} pixels, 50 million at most")
             image.draft(None, (1024, 1024))
             image.load()
+    except UnidentifiedImageError as error:
+        raise ValueError("Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture") from error
+    except FileNotFoundError as error:
+        raise ValueError("There is no such file") from error
     except Exception as error:  # decoders raise nearly anything on a broken file
-        raise ValueError(f"Expected a picture, got a file that cannot be read: {error}") from error
+        raise ValueError(f"Expected a whole picture, got a broken one: {error}") from error
     return image
 
 

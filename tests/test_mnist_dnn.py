@@ -364,7 +364,7 @@ def test_predict_prints_a_line_for_each_file(model_path, legible, tmp_path, caps
     assert main(["--predict", *paths, *flags]) == 1
     out, err = capsys.readouterr()
     assert out.startswith(f"{paths[0]}: {legible[1][0]} (") and explained.exists()
-    assert "b.png: Expected a picture" in err and "c.png" in err
+    assert "b.png: Expected a PNG" in err and "c.png: There is no such file" in err
 
 
 @pytest.mark.parametrize(

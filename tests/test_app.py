@@ -1,0 +1,227 @@
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import app as service
+from app import MAX_BODY, MAX_IMAGES, create_app
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def client(model_path):
+    return create_app(model_path).test_client()
+
+
+def png(pixels, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def seven(legible):
+    """A seven as PNG bytes."""
+    images, labels = legible
+    return png(images[np.flatnonzero(labels == 7)[0]])
+
+
+def encode(data):
+    return base64.b64encode(data).decode()
+
+
+def post(client, **body):
+    response = client.post("/predict", json=body)
+    return response.status_code, response.get_json()
+
+
+# What is asked for
+
+
+def test_a_digit_is_read(client, seven):
+    status, answer = post(client, image=encode(seven))
+    assert status == 200 and list(answer) == ["digit", "confidence", "probabilities"]
+    assert answer["digit"] == 7 and answer["confidence"] == max(answer["probabilities"]) > 0.95
+    assert len(answer["probabilities"]) == 10
+    assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        lambda text: f"data:image/png;base64,{text}",
+        lambda text: "\r\n".join(text[i : i + 76] for i in range(0, len(text), 76)),
+        lambda text: text.rstrip("="),
+        lambda text: text.replace("+", "-").replace("/", "_"),
+        lambda text: f"  data:image/png;base64,\n{text}\n",
+    ],
+)
+def test_base64_is_taken_as_clients_send_it(client, seven, dress):
+    assert post(client, image=dress(encode(seven)))[1]["digit"] == 7
+
+
+def test_a_file_can_be_uploaded(client, seven):
+    form = {"image": (io.BytesIO(seven), "my_digit.png"), "preview": "true"}
+    answer = client.post("/predict", data=form).get_json()
+    assert answer["digit"] == 7 and answer["preview"].startswith("data:image/png;base64,")
+
+
+def test_the_preview_is_what_the_network_saw(client, seven):
+    _, answer = post(client, image=encode(seven), preview=True)
+    preview = base64.b64decode(answer["preview"].partition(",")[2])
+    assert np.array_equal(Image.open(io.BytesIO(preview)), Image.open(io.BytesIO(seven)))
+
+
+def test_one_bad_picture_of_many_does_not_fail_the_others(client, seven):
+    blank = encode(png(np.zeros((50, 50), "uint8")))
+    status, answers = post(client, images=[encode(seven), "%%%", blank, encode(b"text"), 5])
+    assert status == 200 and answers[0]["digit"] == 7
+    words = ["base64", "No digit stands out", "Expected a PNG", "base64 string"]
+    assert all(word in answer["error"] for word, answer in zip(words, answers[1:]))
+
+
+# What goes wrong
+
+BLANK = encode(png(np.zeros((100, 100), "uint8")))
+HUGE = encode(png(np.zeros((8000, 8000), "uint8"), optimize=True))  # 64 megapixels in few bytes
+BAD_BODIES = [
+    ({"json": {"image": "%%%%"}}, 400, "Expected base64"),
+    ({"json": {"image": "AAAAA"}}, 400, "Expected base64"),
+    ({"json": {"image": "äöü"}}, 400, "Expected base64"),
+    ({"json": {"image": ""}}, 400, "an empty one"),
+    ({"json": {"image": "data:image/png;base64,"}}, 400, "an empty one"),
+    ({"json": {"image": None}}, 400, "base64 string"),
+    ({"json": {"image": 7}}, 400, "base64 string"),
+    ({"json": {}}, 400, 'either "image" or "images"'),
+    ({"json": {"image": "", "images": []}}, 400, 'either "image" or "images"'),
+    ({"json": []}, 400, 'either "image" or "images"'),
+    ({"json": {"images": ["AAAA"] * (MAX_IMAGES + 1)}}, 400, "at most 32 pictures"),
+    ({"json": {"images": "AAAA"}}, 400, "a list"),
+    ({"json": {"image": BLANK, "preview": "yes"}}, 400, "true or false"),
+    ({"data": "{", "content_type": "application/json"}, 400, "JSON"),
+    ({"data": b"\xff\xfe", "content_type": "application/json"}, 400, "JSON"),
+    ({"data": {"picture": (io.BytesIO(b"x"), "x.png")}}, 400, "a file named image"),
+    ({"data": "image", "content_type": "text/plain"}, 415, "Send JSON"),
+    ({"data": b""}, 415, "Send JSON"),
+    ({"json": {"image": encode(b"this is no picture")}}, 422, "Expected a PNG"),
+    ({"json": {"image": encode(b"\x89PNG\r\n\x1a\n broken")}}, 422, "Expected a PNG"),
+    ({"json": {"image": BLANK[:80]}}, 422, "got a broken one"),
+    ({"json": {"image": BLANK}}, 422, "No digit stands out"),
+    ({"json": {"image": HUGE}}, 422, "50 million at most"),
+    ({"data": b" " * (MAX_BODY + 1), "content_type": "application/json"}, 413, "at most 16 MB"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "words"), BAD_BODIES)
+def test_a_bad_request_gets_a_sentence(client, body, status, words):
+    response = client.post("/predict", **body)
+    assert response.status_code == status
+    assert list(response.get_json()) == ["error"] and words in response.get_json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/predict", 405), ("GET", "/nothing", 404), ("PUT", "/", 405), ("POST", "/nix", 404)],
+)
+def test_a_wrong_address_gets_a_sentence(client, method, path, status):
+    response = client.open(path, method=method)
+    assert response.status_code == status and "/predict" in response.get_json()["error"]
+    assert (response.headers.get("Allow") is not None) == (status == 405)
+
+
+def test_without_a_model_it_says_what_to_run(tmp_path, seven, model_path, capsys):
+    path = tmp_path / "mnist_dnn.h5"
+    client = create_app(path).test_client()
+    assert "Run python mnist_dnn.py first" in capsys.readouterr().err
+    assert client.get("/").status_code == 200
+    for response in (
+        client.get("/healthz"),
+        client.post("/predict", json={"image": encode(seven)}),
+    ):
+        assert response.status_code == 503
+        assert "Run python mnist_dnn.py first" in response.get_json()["error"]
+    path.write_bytes(model_path.read_bytes())  # as soon as there is one, it is taken
+    assert client.get("/healthz").get_json() == {"status": "ready"}
+
+
+def test_our_own_fault_is_told_without_a_stack_trace(model_path, seven, monkeypatch):
+    client = create_app(model_path).test_client()
+    monkeypatch.setattr(service, "pil_to_mnist", lambda image: 1 / 0)
+    response = client.post("/predict", json={"image": encode(seven)})
+    assert response.status_code == 500 and "ZeroDivision" not in response.text
+    assert "not your picture" in response.get_json()["error"]
+
+
+def test_every_answer_carries_its_headers(client):
+    for response in (client.get("/"), client.get("/nothing"), client.get("/static/style.css")):
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+        response.close()
+
+
+def test_the_page_needs_nothing_from_elsewhere(client):
+    page = client.get("/").text
+    assert "http://" not in page and "https://" not in page and "style=" not in page
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mutated_pictures_never_break_it(client, seven, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(60):
+        data = bytearray(seven)
+        for place in rng.integers(0, len(data), rng.integers(1, 9)):
+            data[place] = rng.integers(256)
+        status, answer = post(client, image=encode(bytes(data[: rng.integers(1, len(data) + 1)])))
+        assert status in (200, 422) and ("digit" in answer) == (status == 200)
+
+
+@pytest.mark.skipif(not (ROOT.parent / "shared/odd-images").exists(), reason="no odd pictures here")
+def test_odd_files_break_nothing(client):
+    for path in sorted((ROOT.parent / "shared/odd-images").iterdir()):
+        form = {"image": (io.BytesIO(path.read_bytes()), path.name)}
+        response = client.post("/predict", data=form)
+        assert response.status_code in (200, 422), path
+
+
+# The real server
+
+
+@pytest.fixture
+def server(model_path):
+    """A process of its own; yields its address and itself."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "app.py", "--port", str(port), "--model", str(model_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert b"Draw a digit at" in process.stdout.readline()
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM")
+def test_the_server_answers_and_ends_on_sigterm(server, seven):
+    address, process = server
+    body = json.dumps({"image": encode(seven)}).encode()
+    headers = {"Content-Type": "application/json"}
+    question = urllib.request.Request(f"{address}/predict", body, headers)
+    with urllib.request.urlopen(question, timeout=20) as response:
+        assert json.load(response)["digit"] == 7
+    process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    assert process.wait(timeout=20) == 0 and time.monotonic() - start < 10
