@@ -9,6 +9,7 @@ any picture -> `pil_to_mnist`, 28x28 like MNIST -> network -> (digit, ten probab
 """
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -29,6 +30,7 @@ from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
 from synthetic_digits import draw_digits
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # decoders that a picture may reach
+NEEDS_MATPLOTLIB = "it needs Matplotlib (python -m pip install matplotlib)"
 MAX_PIXELS = 50_000_000  # that are decoded
 MIN_SYNTHETIC = 10_000  # a small folder of own digits needs as many, or the net learns too little
 
@@ -300,10 +302,9 @@ def train(model, training, validation, *, epochs, batch_size, learning_rate, pat
         .repeat()
         .batch(batch_size, drop_remainder=True)
     )
-    seeds = tf.data.Dataset.counter().map(lambda step: tf.stack([seed, step]))
-    batches = tf.data.Dataset.zip(batches, seeds).map(
-        lambda pair, step_seed: augment(*pair, step_seed), num_parallel_calls=1
-    )
+
+    batches = tf.data.Dataset.zip(batches, tf.data.Dataset.counter())
+    batches = batches.map(lambda pair, step: augment(*pair, [seed, step]), num_parallel_calls=1)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, epochs * steps, warmup_target=learning_rate, warmup_steps=steps // 2
     )
@@ -555,26 +556,31 @@ def plot_explanations(pictures, model):
         try:
             rows += [(name, picture, *found) for found in find_digits(picture)]
         except NoDigitError as error:
-            rows.append((f"{name}: {error}", picture, np.zeros((28, 28), "uint8"), None))
-    figure = Figure(figsize=(9, 2.4 * len(rows)), layout="constrained")
-    for axes, row in zip(figure.subplots(len(rows), 3, squeeze=False), rows):
-        _draw_explanation(axes, *row, model)
+            rows.append((name, picture, None, str(error)))
+    figure = Figure(figsize=(8, 1.9 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1.25, 1, 1.6))
+    for axes, (name, picture, pixels, found) in zip(grid, rows):
+        axes[0].set_title(Path(name).name, fontsize=9)
+        axes[0].imshow(ImageOps.exif_transpose(picture).convert("RGB"))
+        if pixels is None:
+            axes[2].text(0.5, 0.5, found, ha="center", va="center", wrap=True, fontsize=9)
+        else:
+            _draw_explanation(*axes, pixels, found, predict_images(pixels[None], model)[0])
+        for each in axes[: 3 if pixels is None else 2]:
+            each.set_axis_off()
     return figure
 
 
-def _draw_explanation(axes, name, picture, pixels, box, model):
-    """Draw one row: picture with box, 28x28, probabilities."""
-    axes[0].imshow(ImageOps.exif_transpose(picture).convert("RGB"))
-    axes[0].set_title(name, fontsize=9)
-    axes[0].set_axis_off()
-    axes[1].imshow(pixels, cmap="gray")
-    axes[1].set_axis_off()
-    axes[2].spines[["top", "right"]].set_visible(False)
-    axes[2].set(xticks=range(10), ylim=(0, 1), ylabel="probability")
-    if box is not None:
-        left, top, right, bottom = box
-        axes[0].plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="C1")
-        axes[2].bar(range(10), predict_images(pixels[None], model)[0], color="C0")
+def _draw_explanation(left, middle, right, pixels, box, probabilities):
+    """Draw the box around the digit, the 28x28 and the probabilities."""
+    x0, y0, x1, y1 = np.subtract(box, 0.5)  # a pixel's middle is its place
+    left.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="C1")
+    middle.imshow(pixels, cmap="gray")
+    middle.set_title("what the network sees", fontsize=9)
+    right.bar(range(10), probabilities, color="C0")
+    right.set(xticks=range(10), ylim=(0, 1), yticks=(0, 0.5, 1))
+    right.set_title(f"{probabilities.argmax()}, {probabilities.max():.1%} sure", fontsize=9)
+    right.spines[["top", "right"]].set_visible(False)
 
 
 # Command line
@@ -592,7 +598,7 @@ def parse_arguments(argv=None):
     add("--batch-size", type=int, default=512, help="pictures in one step")
     add("--learning-rate", type=float, default=2e-3, help="highest; it falls along a cosine")
     add("--patience", type=int, default=10, help="epochs without improvement before it stops")
-    add("--synthetic-share", type=float, default=0.2, help="of drawn digits to add; 0 for none")
+    add("--synthetic-share", type=float, default=0.3, help="of drawn digits to add; 0 for none")
     add("--output", default="mnist_dnn.h5", help="model to write, or to read with --predict: "
         "name.h5, name.keras, or a SavedModel folder")  # fmt: skip
     add("--seed", type=int, default=0, help="of everything random")
@@ -621,6 +627,7 @@ def load_data(data_dir):
 def main(argv=None):
     """Train, or with --predict read pictures. Returns the exit status."""
     args = parse_arguments(argv)
+    logging.getLogger("absl").setLevel(logging.ERROR)  # .h5 is what the user asked for
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     try:
         return read(args) if args.predict else run(args)
@@ -661,7 +668,7 @@ def run(args):
         )
         print("Saved training_curves.png and confusion_matrix.png beside it")
     except ImportError:
-        print("No plots: they need Matplotlib (pip install matplotlib)")
+        print(f"No plots: {NEEDS_MATPLOTLIB}")
     return 0
 
 
@@ -679,8 +686,11 @@ def read(args):
             print(f"{path}: {error}", file=sys.stderr)
             status = 1
     if args.explain and pictures:
-        plot_explanations(pictures, model).savefig(args.explain, dpi=120)
-        print(f"Saved {args.explain}")
+        try:
+            plot_explanations(pictures, model).savefig(args.explain, dpi=120)
+            print(f"Saved {args.explain}")
+        except ImportError:
+            print(f"No {args.explain}: {NEEDS_MATPLOTLIB}")
     return status
 
 

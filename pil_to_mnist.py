@@ -238,7 +238,12 @@ def _wide(contrast):
 
 
 def _light(contrast):
-    """Return shadows and lights: what is wider than any pen."""
+    """Return shadows and lights: what is wider than the pen, whose edges are the sharp ones."""
+    thin = contrast - _opening(contrast, WORK // 8 | 1)
+    pen = _slide(thin > 0.5 * np.quantile(thin, 0.98), 3, np.maximum)
+    slopes = sum(slope**2 for slope in np.gradient(contrast))
+    if slopes[pen].sum() > 0.8 * slopes.sum():
+        return contrast - thin
     return _opening(contrast, _wide(contrast))
 
 
@@ -366,6 +371,8 @@ def _find_ink(picture, near=None):
     """
     small = picture.copy()
     small.thumbnail((WORK, WORK), Image.Resampling.BOX, reducing_gap=None)
+    if min(small.size) < 3:
+        raise NoDigitError(NO_DIGIT)
     scale = picture.width / small.width
     contrast, noise = _contrast(small)
     digits = []

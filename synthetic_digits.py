@@ -5,6 +5,8 @@ at random, and whose shape is stretched, slanted and bent; a pen of random width
 follows it. It has MNIST's form: a 20x20 box, the ink's centre of mass at (14, 14).
 """
 
+import functools
+
 import numpy as np
 
 SAMPLES = 72  # points of the pen on its way, about one per pixel
@@ -220,6 +222,7 @@ def _strokes_to_basis(template):
     return points, basis
 
 
+@functools.cache
 def _prepare_templates():
     """Stack all templates: points (t, p, 2), bases (t, SAMPLES, p), digits (t,)."""
     prepared = [_strokes_to_basis(text) for digit in TEMPLATES for text in TEMPLATES[digit]]
@@ -278,6 +281,29 @@ def _centre(images):
         images[i] = np.roll(images[i], (y[i], x[i]), axis=(0, 1))
 
 
+def pen_ways(labels, rng):
+    """Move a pen like a hand that writes these digits.
+
+    Args:
+        labels: int (n,), 0-9.
+        rng: NumPy's random Generator.
+
+    Returns:
+        float32 (n, SAMPLES, 2): x and y, downwards; the digits are about 1 high.
+    """
+    points, bases, digits = _prepare_templates()
+    chosen = np.array([rng.choice(np.flatnonzero(digits == label)) for label in labels])
+    moved = points[chosen] + rng.normal(0, 0.03, points[chosen].shape).astype("float32")
+    return _deform(bases[chosen] @ moved, rng)
+
+
+def _pen_radii(n, rng):
+    """Press the pen: its radius in pixels of a 20x20 digit along n ways, float32 (n, SAMPLES)."""
+    width, wave, phase = rng.normal(size=(3, n, 1))
+    pressure = np.sin(np.linspace(0, 5, SAMPLES) + 3 * phase)
+    return (1.35 * np.exp(0.3 * width + 0.12 * wave * pressure)).clip(0.6, 3.2).astype("float32")
+
+
 def draw_digits(n, seed=0):
     """Draw n digits, as many of each, in random order.
 
@@ -289,18 +315,11 @@ def draw_digits(n, seed=0):
         images uint8 (n, 28, 28), ink bright on black, and labels uint8 (n,), 0-9.
     """
     rng = np.random.default_rng(seed)
-    points, bases, digits = _prepare_templates()
     labels = rng.permutation((np.arange(n) % 10).astype("uint8"))
     images = np.empty((n, 28, 28), "uint8")
-    variants = [np.flatnonzero(digits == digit) for digit in range(10)]
     for start in range(0, n, BATCH):
         batch = slice(start, start + BATCH)
-        chosen = np.array([rng.choice(variants[digit]) for digit in labels[batch]])
-        moved = points[chosen] + rng.normal(0, 0.03, points[chosen].shape).astype("float32")
-        way = _deform(bases[chosen] @ moved, rng)
-        width, wave, phase = rng.normal(size=(3, len(chosen), 1))
-        t = np.linspace(0, 5, SAMPLES)
-        radius = 1.35 * np.exp(0.3 * width + 0.12 * wave * np.sin(t + 3 * phase))
-        images[batch] = _draw_way(way, radius.clip(0.6, 3.2).astype("float32"))
+        ways = pen_ways(labels[batch], rng)
+        images[batch] = _draw_way(ways, _pen_radii(len(ways), rng))
         _centre(images[batch])
     return images, labels

@@ -16,7 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from paper import KINDS, draw_paper
+
 import pil_to_mnist as front
 from mnist_dnn import load_trained_model, open_picture, predict_images
 
@@ -140,6 +142,19 @@ def draw_sheet(rows, pixels, answers, path):
     figure.savefig(path, dpi=110)
 
 
+def count_refused_sheets():
+    """Return how many of 600 drawn empty sheets, flat, shadowed, ruled and squared, are refused."""
+    refused = 0
+    for kind in KINDS:
+        rng = np.random.default_rng(1)
+        for _ in range(100):
+            try:
+                front.pil_to_mnist(draw_paper(kind, rng))
+            except front.NoDigitError:
+                refused += 1
+    return refused
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -161,6 +176,7 @@ def main():
             _, without, times = read_all(rows, front.pil_to_mnist, model)
         print_row(f"ours without: {name}", score(rows, without), times)
     print("\nWorst: " + ", ".join(f"{name} {value:.0f} %" for name, value in scores["worst"]))
+    print(f"Empty sheets refused: {count_refused_sheets()} of {100 * len(KINDS)}")
     if args.sheet:
         draw_sheet(rows, pixels, answers, args.sheet)
 

@@ -1,4 +1,4 @@
-"""Draw sheets of paper as a camera sees them, empty or written on, for the tests to read."""
+"""Draw sheets of paper as a camera sees them, empty or written on, and MNIST in other clothes."""
 
 import io
 
@@ -60,3 +60,23 @@ def write_on(paper, digit, rng, side=None, ink=None, place=None):
     cover.paste(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), (left, top))
     opacity = np.asarray(cover, "float32")[..., None] / 255
     return _to_image(np.asarray(paper, "float32") * (1 - opacity * (1 - ink)))
+
+
+def off_centre(image):
+    sheet = Image.new("L", (200, 200))
+    sheet.paste(image, (131, 17))
+    return sheet
+
+
+def as_jpeg(image):
+    file = io.BytesIO()
+    image.resize((280, 280), Image.Resampling.BICUBIC).save(file, "JPEG", quality=80)
+    return Image.open(file)
+
+
+VARIANTS = {
+    "inverted": lambda image: Image.eval(image, lambda value: 255 - value),
+    "ten times larger": lambda image: image.resize((280, 280), Image.Resampling.BICUBIC),
+    "off centre": off_centre,
+    "JPEG": as_jpeg,
+}

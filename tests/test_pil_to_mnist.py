@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paper import KINDS, draw_paper, write_on
+from paper import KINDS, VARIANTS, draw_paper, write_on
 from PIL import Image, ImageDraw
 
 from mnist_dnn import load_trained_model, predict_images
@@ -238,26 +238,6 @@ def test_several_digits_are_found_in_reading_order(shape):
 
 
 # MNIST stays MNIST
-
-
-def off_centre(image):
-    sheet = Image.new("L", (200, 200))
-    sheet.paste(image, (131, 17))
-    return sheet
-
-
-def as_jpeg(image):
-    file = io.BytesIO()
-    image.resize((280, 280), Image.Resampling.BICUBIC).save(file, "JPEG", quality=80)
-    return Image.open(file)
-
-
-VARIANTS = {
-    "inverted": lambda image: Image.eval(image, lambda value: 255 - value),
-    "ten times larger": lambda image: image.resize((280, 280), Image.Resampling.BICUBIC),
-    "off centre": off_centre,
-    "JPEG": as_jpeg,
-}
 
 
 @pytest.mark.mnist

@@ -1,0 +1,54 @@
+"""Draw the pictures of the README: digits on paper as a camera sees it, which nobody photographed.
+
+python benchmarks/example_pictures.py FOLDER
+python mnist_dnn.py --predict FOLDER/*.jpg --explain explain.png
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from paper import draw_paper
+
+from synthetic_digits import pen_ways
+
+SIZE = 800, 600
+PICTURES = {  # name: (digit, paper, pen width, ink, place and height in pixels)
+    "pencil.jpg": (4, "soft shadow", 7, (0.62, 0.62, 0.63), (310, 150, 290)),
+    "shadow.jpg": (2, "hard shadow", 15, (0.2, 0.25, 0.55), (270, 110, 380)),
+    "squared.jpg": (5, "squared", 13, (0.15, 0.2, 0.5), (300, 130, 330)),
+    "marker.jpg": (9, "noisy", 62, (0.75, 0.15, 0.2), (180, 60, 470)),
+}
+
+
+def write(paper, way, width, ink, place):
+    """Follow the pen's way on a sheet of paper."""
+    left, top, height = place
+    way = (way - way.min(axis=0)) / np.ptp(way[:, 1]) * height + (left, top)
+    cover = Image.new("L", paper.size)
+    pen = ImageDraw.Draw(cover)
+    lengths = np.linalg.norm(np.diff(way, axis=0), axis=1)
+    for start, end, length in zip(way, way[1:], lengths):
+        if length < 3 * np.median(lengths):  # else the pen is lifted
+            for x, y in np.linspace(start, end, 30):
+                pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
+    cover = np.asarray(cover.filter(ImageFilter.GaussianBlur(1.5)), "float32")[..., None] / 255
+    pixels = np.asarray(paper, "float32") * (1 - cover * (1 - np.array(ink)))
+    return Image.fromarray(pixels.astype("uint8"))
+
+
+def main(folder):
+    rng = np.random.default_rng(6)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, (digit, kind, width, ink, place) in PICTURES.items():
+        way = pen_ways([digit], rng)[0]
+        picture = write(draw_paper(kind, rng, SIZE), way, width, ink, place)
+        picture.save(Path(folder, name), quality=88)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
