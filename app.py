@@ -202,7 +202,7 @@ def create_app(model_path=None):
 def main(argv=None):
     """Serve with waitress until Ctrl-C or SIGTERM; requests in flight are answered."""
     parser = argparse.ArgumentParser(
-        description="Read digits over HTTP.",
+        description="Read digits over HTTP. The environment can set the defaults.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     environment = os.environ.get

@@ -586,27 +586,38 @@ def _draw_explanation(left, middle, right, pixels, box, probabilities):
 # Command line
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action):
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def parse_arguments(argv=None):
     """Parse the flags; `argv` as for argparse."""
     parser = argparse.ArgumentParser(
         description="Train a network that reads handwritten digits, or read pictures with it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
-    add = parser.add_argument
-    add("--data-dir", metavar="DIR", help="folders train/0-9 and test/0-9 of pictures, not MNIST")
-    add("--epochs", type=int, default=12, help="at most as many; more read better, up to about 60")
-    add("--batch-size", type=int, default=512, help="pictures in one step")
-    add("--learning-rate", type=float, default=2e-3, help="highest; it falls along a cosine")
-    add("--patience", type=int, default=10, help="epochs without improvement before it stops")
-    add("--synthetic-share", type=float, default=0.3, help="of drawn digits to add; 0 for none")
-    add("--output", default="mnist_dnn.h5", help="model to write, or to read with --predict: "
-        "name.h5, name.keras, or a SavedModel folder")  # fmt: skip
-    add("--seed", type=int, default=0, help="of everything random")
-    add("--predict", nargs="+", metavar="FILE", help="read these pictures instead of training")
-    add("--explain", metavar="PNG", help="with --predict: draw what was found and seen")
+    for name, metavar, default, words in (
+        ("--data-dir", "DIR", None, "folders train/0-9 and test/0-9 of pictures, not MNIST"),
+        ("--epochs", "N", 12, "at most as many; more read better, up to about 60"),
+        ("--batch-size", "N", 512, "pictures in one step"),
+        ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
+        ("--patience", "N", 10, "epochs without improvement before it stops"),
+        ("--synthetic-share", "X", 0.4, "of drawn digits to add; 0 for none"),
+        ("--output", "NAME", "mnist_dnn.h5", "model to write, or to read with --predict: name.h5, "
+         "name.keras, or a SavedModel folder"),
+        ("--seed", "N", 0, "of everything random"),
+        ("--explain", "PNG", None, "with --predict: draw what was found and seen"),
+    ):  # fmt: skip
+        kind = str if default is None else type(default)
+        parser.add_argument(name, metavar=metavar, default=default, type=kind, help=words)
+    words = "read these pictures instead of training"
+    parser.add_argument("--predict", nargs="+", metavar="FILE", help=words)
     args = parser.parse_args(argv)
     if min(args.epochs, args.batch_size, args.patience) < 1:
         parser.error("--epochs, --batch-size and --patience are at least 1")
+    if args.learning_rate <= 0 or args.synthetic_share < 0:
+        parser.error("--learning-rate is more than 0, and --synthetic-share not less")
     return args
 
 

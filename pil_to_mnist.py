@@ -39,27 +39,23 @@ def pil_to_mnist(image):
     Raises:
         NoDigitError: there is no digit, or there are several.
     """
-    return find_digit(image)[0]
-
-
-def find_digit(image):
-    """Like `pil_to_mnist`, but return where the digit is as well: `(uint8 (28, 28), box)`.
-
-    The box is (left, top, right, bottom) in pixels of the upright picture.
-    """
     digits = find_digits(image)
     if len(digits) > 1:
         raise NoDigitError(
             f"There seem to be {len(digits)} digits in the picture. Crop it to the one to read."
         )
-    return digits[0]
+    return digits[0][0]
 
 
 def find_digits(image):
     """Find well-separated digits.
 
+    Args:
+        image: as for `pil_to_mnist`.
+
     Returns:
-        A list of `(uint8 (28, 28), box)` in reading order, as `find_digit` gives one.
+        A list of `(uint8 (28, 28), box)` in reading order; a box is (left, top, right, bottom) in
+        pixels of the upright picture.
 
     Raises:
         NoDigitError: no digit stands out from the background.
@@ -69,7 +65,7 @@ def find_digits(image):
         if is_normalised(pixels[None])[0]:
             return [(pixels, image.getbbox())]
     picture = upright_rgb(image)
-    scale = _upright_width(image) / picture.width
+    scale = max(image.size) / max(picture.size)
     found = [(normalise(ink), box * scale) for ink, box in _find_ink(picture)]
     return [(pixels, tuple(np.rint(box).astype(int).tolist())) for pixels, box in _read(found)]
 
@@ -111,11 +107,6 @@ def is_normalised(images):
 
 
 # Pictures of every kind -> upright RGB
-
-
-def _upright_width(image):
-    sideways = image.getexif().get(0x0112, 1) >= 5
-    return image.height if sideways else image.width
 
 
 def upright_rgb(image):

@@ -8,7 +8,7 @@ from paper import KINDS, VARIANTS, draw_paper, write_on
 from PIL import Image, ImageDraw
 
 from mnist_dnn import load_trained_model, predict_images
-from pil_to_mnist import NoDigitError, find_digit, find_digits, is_normalised, pil_to_mnist
+from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
 from synthetic_digits import draw_digits
 
 
@@ -111,7 +111,7 @@ def test_every_exif_orientation_is_upright(seven, expected, orientation):
         image = image.transpose(Image.Transpose[method])
     exif[0x0112] = orientation
     image.save(file, "JPEG", exif=exif, quality=95)
-    pixels, box = find_digit(Image.open(file))
+    ((pixels, box),) = find_digits(Image.open(file))
     assert same(pixels, expected)
     assert box == pytest.approx((45, 42, 148, 206), abs=8)
 
@@ -125,7 +125,7 @@ def test_the_first_frame_of_an_animation_counts(seven, expected):
 def test_a_large_photo_reads_like_a_small_one(seven, expected):
     sheet = Image.new("RGB", (4000, 3000), "white")
     sheet.paste(seven.resize((400, 480)), (2500, 1800))
-    pixels, box = find_digit(sheet)
+    ((pixels, box),) = find_digits(sheet)
     assert same(pixels, expected)
     assert box == pytest.approx((2590, 1884, 2796, 2212), abs=16)
 
@@ -195,7 +195,7 @@ def test_a_five_with_a_cap_of_its_own_is_one_digit():
     draw = ImageDraw.Draw(image)
     draw.line([(120, 70), (110, 140), (170, 140), (190, 190), (150, 240), (100, 230)], 0, 12)
     draw.line([(135, 62), (200, 60)], 0, 12)
-    pixels, box = find_digit(image)
+    ((pixels, box),) = find_digits(image)
     assert box[1] < 62 and box[2] > 195 and pixels.any()
 
 
