@@ -2,7 +2,7 @@
 
 A photo, scan or drawing becomes 28x28 grey levels, ink bright on black, in these steps:
 
-    upright RGB -> contrast of the ink to its paper -> mask without ruled lines
+    upright RGB -> contrast of the ink to its paper, without shadows and ruled lines
     -> connected parts -> digits -> pen width, size and place as in MNIST
 """
 
@@ -137,8 +137,8 @@ def _turn(image, orientation):
 
 def _eight_bits(image):
     """Scale 16-bit, 32-bit and float grey levels to 0-255."""
-    levels = np.asarray(image, "float32")
-    levels = np.nan_to_num(levels) - min(np.nanmin(levels), 0)
+    levels = np.nan_to_num(np.asarray(image, "float32"), posinf=0, neginf=0)
+    levels = levels - min(levels.min(), 0)
     top = 65535 if image.mode.startswith("I;16") else max(levels.max(), 1e-9)
     return Image.fromarray((levels * (255 / top)).astype("uint8"))
 

@@ -17,11 +17,14 @@ from paper import draw_paper
 from synthetic_digits import pen_ways
 
 SIZE = 800, 600
-PICTURES = {  # name: (digit, paper, pen width, ink, place and height in pixels)
-    "pencil.jpg": (4, "soft shadow", 7, (0.62, 0.62, 0.63), (310, 150, 290)),
-    "shadow.jpg": (2, "hard shadow", 15, (0.2, 0.25, 0.55), (270, 110, 380)),
-    "squared.jpg": (5, "squared", 13, (0.15, 0.2, 0.5), (300, 130, 330)),
-    "marker.jpg": (9, "noisy", 62, (0.75, 0.15, 0.2), (180, 60, 470)),
+PICTURES = {  # name: (digit, paper, pen width, light the ink lets pass; left, top and height)
+    "good/marker.jpg": (9, "noisy", 62, (0.75, 0.15, 0.2), (180, 60, 470)),
+    "good/pencil.jpg": (4, "soft shadow", 7, (0.62, 0.62, 0.63), (310, 150, 290)),
+    "good/shadow.jpg": (2, "hard shadow", 15, (0.2, 0.25, 0.55), (270, 110, 380)),
+    "good/squared.jpg": (5, "squared", 13, (0.15, 0.2, 0.5), (300, 130, 330)),
+    "hard/faint.jpg": (3, "noisy", 4, (0.96, 0.96, 0.96), (280, 120, 360)),
+    "hard/scribbled over.jpg": (6, "flat", 14, (0.2, 0.2, 0.25), (280, 110, 380)),
+    "hard/on its side.jpg": (4, "noisy", 14, (0.2, 0.25, 0.5), (280, 130, 330)),
 }
 
 
@@ -43,11 +46,17 @@ def write(paper, way, width, ink, place):
 
 def main(folder):
     rng = np.random.default_rng(6)
-    Path(folder).mkdir(parents=True, exist_ok=True)
     for name, (digit, kind, width, ink, place) in PICTURES.items():
         way = pen_ways([digit], rng)[0]
         picture = write(draw_paper(kind, rng, SIZE), way, width, ink, place)
-        picture.save(Path(folder, name), quality=88)
+        if "scribbled" in name:
+            for line in (100, 150, 700, 500), (90, 480, 650, 90), (380, 60, 330, 560):
+                ImageDraw.Draw(picture).line(line, (60, 60, 70), 9)
+        if "side" in name:
+            picture = picture.transpose(Image.Transpose.ROTATE_90)
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, quality=88)
 
 
 if __name__ == "__main__":
