@@ -413,7 +413,7 @@ def predict_digits(image, model):
 
 
 def check_output(path):
-    """Raise ValueError unless `path` is a place where `save_trained_model` may write."""
+    """Raise ValueError or OSError unless `save_trained_model` may write `path`."""
     path = Path(path)
     if path.suffix not in ("", ".h5", ".keras"):
         raise ValueError(f"Expected a model name ending in .h5 or .keras, or a folder, got {path}")
@@ -421,6 +421,9 @@ def check_output(path):
         raise ValueError(f"Expected a file for .h5 and .keras, else a folder, got {path}")
     if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise ValueError(f"Expected a new folder or an older model to replace, got {path}")
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.absolute().parent):
+        pass
 
 
 def save_trained_model(model, path):
@@ -434,7 +437,6 @@ def save_trained_model(model, path):
     """
     check_output(path)
     path = Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as beside:
         new = Path(beside, path.name)
         if path.suffix == ".h5":
@@ -688,15 +690,17 @@ def read(args):
     model, pictures, status = load_trained_model(args.output), {}, 0
     for path in args.predict:
         try:
-            pictures[path] = open_picture(path)
-            found = predict_digits(pictures[path], model)
+            picture = open_picture(path)
+            if args.explain:
+                pictures[path] = picture
+            found = predict_digits(picture, model)
             digits = "".join(str(digit) for digit, _, _ in found)
             confidence = np.prod([probabilities.max() for _, probabilities, _ in found])
             print(f"{path}: {digits} ({confidence:.1%})")
         except ValueError as error:
             print(f"{path}: {error}", file=sys.stderr)
             status = 1
-    if args.explain and pictures:
+    if pictures:
         try:
             plot_explanations(pictures, model).savefig(args.explain, dpi=120)
             print(f"Saved {args.explain}")

@@ -374,6 +374,8 @@ def test_predict_prints_a_line_for_each_file(model_path, legible, tmp_path, caps
         (["--output", "model.pt"], "ending in .h5 or .keras"),
         (["--predict", "a.png", "--output", "nowhere.h5"], "Run python mnist_dnn.py first"),
         (["--epochs", "0"], "at least 1"),
+        (["--learning-rate", "0"], "more than 0"),
+        (["--output", f"{__file__}/model.h5"], "Error: "),  # before training, not after it
     ],
 )
 def test_wrong_flags_get_a_sentence(flags, words, capsys):

@@ -56,6 +56,7 @@ def page(request, browser, address):
     opened.goto(address)
     yield opened
     if "SCREENSHOTS" in os.environ:
+        opened.wait_for_timeout(800)  # for the last answer and its bars
         name = f"{request.node.originalname} {request.param}.png".replace(" ", "_")
         opened.screenshot(path=Path(os.environ["SCREENSHOTS"], name), full_page=True)
     context.close()
