@@ -11,6 +11,7 @@ from PIL import Image
 
 LARGE = 1024  # longest side, in pixels, that is kept of a picture
 WORK = 128  # longest side on which digits are looked for
+SMALL = 40  # a digit of fewer pixels there is looked at again, closer
 GRID = 40  # side of the grid on which the paper's surface is fitted
 MOST = 100  # parts that are looked at
 TILTS = np.linspace(-0.12, 0.12, 13)  # of ruled lines, in rows per column
@@ -369,7 +370,7 @@ def _find_ink(picture, near=None):
     digits = []
     for part, box in _candidates(contrast, noise, None if near is None else near / scale):
         try:
-            if near is None and scale > 2 and max(box[2:] - box[:2]) < 40:
+            if near is None and scale > 2 and max(box[2:] - box[:2]) < SMALL:
                 digits += _look_closer(picture, box * scale)
             else:
                 digits.append((_grey(contrast, noise, part), box * scale))

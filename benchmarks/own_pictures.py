@@ -67,12 +67,15 @@ RECIPES = {
 
 STEPS = {  # name: what `pil_to_mnist.<function>` is replaced by
     "the ink's direction in colour": ("_towards_ink", lambda away: np.full(3, -(3**-0.5))),
-    "a curved surface of paper": ("_paper_colours", lambda colours: np.median(colours, axis=0)),
+    "a curved surface of paper": (
+        "_paper_colours",
+        lambda colours: np.full_like(colours, np.median(colours, 0)),
+    ),
     "light and shadows taken out": ("_light", lambda contrast: 0),
     "ruled lines taken out": ("_without_rules", lambda contrast: contrast),
     "polarity by thin strokes": ("_is_lighter", lambda contrast: False),
     "pen width as in MNIST": ("_set_pen_width", lambda ink: ink),
-    "a closer look at small digits": ("_look_closer", lambda picture, box: []),
+    "a closer look at small digits": ("SMALL", 0),
     "less weight at the border": ("BORDER", 1),
     "a stricter look at paper": ("INK_SHARES", (0.3, 0.3)),
 }
