@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_dnn import build_dnn, load_mnist, predict_images, save_trained_model, train
+from mnist_dnn import (
+    build_dnn,
+    load_mnist,
+    load_trained_model,
+    predict_images,
+    save_trained_model,
+    train,
+)
 from pil_to_mnist import is_normalised
 from synthetic_digits import draw_digits
 
@@ -44,6 +51,12 @@ def model_path(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "small_dnn.h5"
     save_trained_model(model, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The network that comes along."""
+    return load_trained_model(Path(__file__).parents[1] / "mnist_dnn.h5")
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,7 @@ def offline(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, then says nothing
         proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("https_proxy", proxy)
+        monkeypatch.setattr("urllib.request._opener", None)  # it would remember other proxies
         yield
 
 

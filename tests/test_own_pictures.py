@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from own_pictures import load, read_all, score
 
-from mnist_dnn import load_trained_model, open_picture, predict_digits
+from mnist_dnn import open_picture, predict_digits
 from pil_to_mnist import pil_to_mnist
 
 ROOT = Path(__file__).parents[1]
@@ -14,12 +14,6 @@ SHARED = ROOT.parent / "shared"
 pytestmark = pytest.mark.skipif(
     not (SHARED / "own-images").exists(), reason="people's own pictures are not here"
 )
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    """The model that comes along."""
-    return load_trained_model(ROOT / "mnist_dnn.h5")
 
 
 def test_people_are_read(shipped):
