@@ -6,19 +6,21 @@ The files load back bit for bit: `python mnist_dnn.py --data-dir mnist_images`.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 from PIL import Image
 
-from mnist_dnn import load_mnist
+from mnist_dnn import load_mnist, open_picture
 
 
 def save_as_images(images, labels, folder):
-    """Save each picture as `folder/<label>/<index>.png`; leave files that exist as they are.
+    """Save each picture as `folder/<label>/<index>.png`; leave files that hold it as they are.
 
-    A file appears only when it is complete, so an interrupted run can simply be run again.
+    An interrupted run can simply be run again: what it left, whole or torn, is put right.
 
     Args:
         images, labels: uint8 (n, 28, 28) and (n,), labels 0-9.
@@ -27,20 +29,36 @@ def save_as_images(images, labels, folder):
     Returns:
         The number of files written.
     """
-    folder, written = Path(folder), 0
     for digit in range(10):
-        (folder / str(digit)).mkdir(parents=True, exist_ok=True)
-    partial = folder / ".partial.png"
-    progress = keras.utils.Progbar(len(images), unit_name="picture")
+        Path(folder, str(digit)).mkdir(parents=True, exist_ok=True)
+    written, progress = 0, keras.utils.Progbar(len(images), unit_name="picture")
     for i, (image, label) in enumerate(zip(images, labels)):
-        path = folder / str(label) / f"{i:05d}.png"
-        if not path.exists():
-            Image.fromarray(image).save(partial)
-            partial.replace(path)
+        path = f"{folder}/{label}/{i:05d}.png"
+        if not _holds(path, image):
+            _save(image, path)
             written += 1
         if i % 1000 == 999 or i == len(images) - 1:
             progress.update(i + 1)
     return written
+
+
+def _holds(path, image):
+    """Tell whether a file holds a picture, uint8 (28, 28), bit for bit."""
+    if not os.path.exists(path):
+        return False
+    try:
+        return np.array_equal(open_picture(path), image)
+    except ValueError:
+        return False
+
+
+def _save(image, path):
+    """Save a picture, and leave nothing behind if it is interrupted."""
+    try:
+        Image.fromarray(image).save(path)
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
 
 
 def main(argv=None):
