@@ -7,7 +7,7 @@ A photo, scan or drawing becomes 28x28 grey levels, ink bright on black, in thes
 """
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 LARGE = 1024  # longest side, in pixels, that is kept of a picture
 WORK = 128  # longest side on which digits are looked for
@@ -67,7 +67,10 @@ def find_digits(image):
             return [(pixels, image.getbbox())]
     picture = upright_rgb(image)
     scale = max(image.size) / max(picture.size)
-    found = [(normalise(ink), box * scale) for ink, box in _find_ink(picture)]
+    inside = _inside_frame(picture)
+    ink_and_boxes = _find_ink(picture.crop(inside))
+    corner = np.tile(inside[:2], 2)
+    found = [(normalise(ink), (box + corner) * scale) for ink, box in ink_and_boxes]
     return [(pixels, tuple(np.rint(box).astype(int).tolist())) for pixels, box in _read(found)]
 
 
@@ -124,6 +127,17 @@ def upright_rgb(image):
     if "A" in image.getbands() and image.getextrema()[-1][0] < 255:
         image = _on_paper(image)
     return image.convert("RGB")
+
+
+def _inside_frame(picture):
+    """Return the box of a photo in a frame of one colour, as in screenshots, else of all."""
+    frame = Image.new("RGB", picture.size, picture.getpixel((0, 0)))
+    differs = ImageChops.difference(picture, frame).convert("L").point(lambda level: level > 8)
+    box = differs.getbbox() or (0, 0, *picture.size)
+    inside = np.asarray(differs.crop(box))
+    rim = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+    large = 5 * inside.size > picture.width * picture.height
+    return box if large and min(rim.mean(), inside.mean()) > 0.75 else (0, 0, *picture.size)
 
 
 def _turn(image, orientation):

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 from paper import KINDS, VARIANTS, draw_paper, write_on
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from mnist_dnn import predict_images
 from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
@@ -179,6 +179,23 @@ def test_a_finger_at_the_border_is_left_out(seven, expected):
     ImageDraw.Draw(image).ellipse((-80, 260, 60, 480), fill="#b07850")
     noisy = np.asarray(image) + np.random.default_rng(0).normal(0, 2, (400, 400, 3))
     assert same(pil_to_mnist(Image.fromarray(noisy.clip(0, 255).astype("uint8"))), expected)
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "#3b5998"])
+def test_a_photo_in_a_frame_reads_like_without(colour):
+    rng = np.random.default_rng(2)
+    photo = write_on(draw_paper("soft shadow", rng), draw_digits(1, seed=4)[0][0], rng)
+    framed = ImageOps.expand(photo, (30, 150), fill=colour)
+    ((pixels, box),), ((expected, inside),) = find_digits(framed), find_digits(photo)
+    assert np.array_equal(pixels, expected)
+    assert tuple(np.subtract(box, (30, 150, 30, 150))) == inside
+
+
+def test_a_square_zero_is_no_frame():
+    image = Image.new("L", (300, 300), 255)
+    ImageDraw.Draw(image).rectangle((80, 60, 220, 240), outline=0, width=30)
+    ((_, box),) = find_digits(image)
+    assert box == pytest.approx((80, 60, 221, 241), abs=5)
 
 
 def test_specks_are_left_out(seven, expected):
