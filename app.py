@@ -165,10 +165,7 @@ def create_app(model_path=None):
         body = parse_body()
         preview = body.get("preview", False)
         if "image" in body:
-            image = body["image"]
-            return jsonify(
-                reader.read(image if isinstance(image, bytes) else decode_base64(image), preview)
-            )
+            return jsonify(reader.read(decode_base64(body["image"]), preview))
         answers = []
         for image in body["images"]:
             try:

@@ -127,8 +127,7 @@ def _load_digit_folders(root, problems):
 def _load_pictures(paths, problems):
     """Load pictures as uint8 (n, 28, 28), with a mask bool (n,) of those that could be used."""
     images = np.zeros((len(paths), 28, 28), "uint8")
-    usable = np.ones(len(paths), bool)
-    as_is = np.zeros(len(paths), bool)
+    as_is, refused = np.zeros(len(paths), bool), {}
     progress = keras.utils.Progbar(len(paths), unit_name="picture")
     for i, path in enumerate(paths):
         try:
@@ -136,14 +135,17 @@ def _load_pictures(paths, problems):
             as_is[i] = image.mode == "L" and image.size == (28, 28)
             images[i] = image if as_is[i] else pil_to_mnist(image)
         except ValueError as error:
-            usable[i] = False
-            problems.append(f"{path}: {error}")
+            refused[i] = error
         if i % 1000 == 999 or i == len(paths) - 1:
             progress.update(i + 1)
     as_is[as_is] = ~is_normalised(images[as_is])
     for i in np.flatnonzero(as_is):
-        images[i] = pil_to_mnist(Image.fromarray(images[i]))
-    return images, usable
+        try:
+            images[i] = pil_to_mnist(Image.fromarray(images[i]))
+        except NoDigitError as error:
+            refused[i] = error
+    problems += [f"{paths[i]}: {refused[i]}" for i in sorted(refused)]
+    return images, ~np.isin(np.arange(len(paths)), list(refused))
 
 
 def open_picture(file):
@@ -302,7 +304,6 @@ def train(model, training, validation, *, epochs, batch_size, learning_rate, pat
         .repeat()
         .batch(batch_size, drop_remainder=True)
     )
-
     batches = tf.data.Dataset.zip(batches, tf.data.Dataset.counter())
     batches = batches.map(lambda pair, step: augment(*pair, [seed, step]), num_parallel_calls=1)
     schedule = keras.optimizers.schedules.CosineDecay(

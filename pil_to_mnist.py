@@ -131,13 +131,25 @@ def upright_rgb(image):
 
 def _inside_frame(picture):
     """Return the box of a photo in a frame of one colour, as in screenshots, else of all."""
-    frame = Image.new("RGB", picture.size, picture.getpixel((0, 0)))
-    differs = ImageChops.difference(picture, frame).convert("L").point(lambda level: level > 8)
-    box = differs.getbbox() or (0, 0, *picture.size)
-    inside = np.asarray(differs.crop(box))
+    width, height = picture.size
+    sides = (0, 0, width, 1), (0, height - 1, width, height)
+    sides += (0, 0, 1, height), (width - 1, 0, width, height)
+    everything = 0, 0, width, height
+    if all(_unlike_corner(picture, side).getbbox() for side in sides):
+        return everything
+    unlike = _unlike_corner(picture, everything)
+    box = unlike.getbbox() or everything
+    inside = np.asarray(unlike.crop(box))
     rim = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
-    large = 5 * inside.size > picture.width * picture.height
-    return box if large and min(rim.mean(), inside.mean()) > 0.75 else (0, 0, *picture.size)
+    large = 5 * inside.size > width * height
+    return box if large and min(rim.mean(), inside.mean()) > 0.75 else everything
+
+
+def _unlike_corner(picture, box):
+    """Mark with 1 what differs from the colour of the top left corner, in a box of a picture."""
+    part = picture.crop(box)
+    corner = Image.new("RGB", part.size, picture.getpixel((0, 0)))
+    return ImageChops.difference(part, corner).convert("L").point(lambda level: level > 8)
 
 
 def _turn(image, orientation):

@@ -107,12 +107,16 @@ def test_unusable_files_are_named_together(folders):
     (folders / "train" / "3" / "notes.txt").write_text("not a picture")
     (folders / "train" / "4" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Image.new("L", (50, 50), 255).save(folders / "test" / "5" / "blank.png")
+    Image.new("L", (28, 28), 255).save(folders / "test" / "5" / "blank_28x28.png")
     (folders / "train" / "eleven").mkdir()
     with pytest.warns(UserWarning) as caught:
         (x_train, _), (x_test, _) = load_image_folders(folders)
     text = str(caught.pop().message)
     assert not caught.list and len(x_train) == 300 and len(x_test) == 100
-    assert all(name in text for name in ("notes.txt", "broken.png", "blank.png", "eleven"))
+    assert all(
+        name in text
+        for name in ("notes.txt", "broken.png", "blank.png", "blank_28x28.png", "eleven")
+    )
 
 
 def test_a_folder_without_digits_is_refused(tmp_path):
