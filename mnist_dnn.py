@@ -24,14 +24,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from pictures import open_picture
 from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
 from synthetic_digits import draw_digits
 
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # decoders that a picture may reach
 NEEDS_MATPLOTLIB = "it needs Matplotlib (python -m pip install matplotlib)"
-MAX_PIXELS = 50_000_000  # that are decoded
 MIN_SYNTHETIC = 10_000  # a small folder of own digits needs as many, or the net learns too little
 
 
@@ -146,33 +145,6 @@ def _load_pictures(paths, problems):
             refused[i] = error
     problems += [f"{paths[i]}: {refused[i]}" for i in sorted(refused)]
     return images, ~np.isin(np.arange(len(paths)), list(refused))
-
-
-def open_picture(file):
-    """Open and decode a picture; a large JPEG is decoded at a fraction of its size, not below 1024.
-
-    Args:
-        file: path or binary file object.
-
-    Returns:
-        A PIL image, decoded, its file closed.
-
-    Raises:
-        ValueError: it cannot be read as a PNG, JPEG, WebP, BMP, GIF or TIFF picture.
-    """
-    try:
-        with Image.open(file, formats=PICTURE_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:  # a small file can hold very many
-                raise ValueError(f"{image.width}x{image.height} pixels, 50 million at most")
-            image.draft(None, (1024, 1024))
-            image.load()
-    except UnidentifiedImageError as error:
-        raise ValueError("Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture") from error
-    except FileNotFoundError as error:
-        raise ValueError("There is no such file") from error
-    except Exception as error:  # decoders raise nearly anything on a broken file
-        raise ValueError(f"Expected a whole picture, got a broken one: {error}") from error
-    return image
 
 
 def stratified_split(labels, share, seed):

@@ -2,23 +2,28 @@
 
 A photo, scan or drawing becomes 28x28 grey levels, ink bright on black, in these steps:
 
-    upright RGB -> contrast of the ink to its paper, without shadows and ruled lines
+    upright picture -> contrast of the ink to its paper, without shadows and ruled lines
     -> connected parts -> digits -> pen width, size and place as in MNIST
 """
+
+import functools
 
 import numpy as np
 from PIL import Image, ImageChops
 
-LARGE = 1024  # longest side, in pixels, that is kept of a picture
+from pictures import upright
+
 WORK = 128  # longest side on which digits are looked for
 SMALL = 40  # a digit of fewer pixels there is looked at again, closer
-GRID = 40  # side of the grid on which the paper's surface is fitted
+GRID = 24  # side of the grid on which the paper's surface is fitted
 MOST = 100  # parts that are looked at
 TILTS = np.linspace(-0.12, 0.12, 13)  # of ruled lines, in rows per column
-CANVAS = 0.5  # noise in grey levels: above it is paper, with shadows and dirt
+CANVAS = 0.3  # noise in grey levels: from it on it is paper, with shadows and dirt
 INK_SHARES = 0.3, 0.4  # of the ink's level: what counts as ink at first, and next to the digit
 BORDER = 0.003  # weight of what lies along the border: page edges, desk, fingers
 THINNEST, THICKEST = 1.9, 3.8  # pen width in MNIST, in pixels of a 20x20 digit
+PHOTO, FILLED = 0.2, 0.75  # share of a frame that its photo takes, and of it that is unlike it
+UNLIKE = 8  # grey levels
 NO_DIGIT = (
     "No digit stands out from the background. Take a darker pen, more light or a closer look."
 )
@@ -65,12 +70,11 @@ def find_digits(image):
         pixels = np.array(image)
         if is_normalised(pixels[None])[0]:
             return [(pixels, image.getbbox())]
-    picture = upright_rgb(image)
+    picture = upright(image)
     scale = max(image.size) / max(picture.size)
-    inside = _inside_frame(picture)
-    ink_and_boxes = _find_ink(picture.crop(inside))
-    corner = np.tile(inside[:2], 2)
-    found = [(normalise(ink), (box + corner) * scale) for ink, box in ink_and_boxes]
+    picture, corner = _inside_frame(picture)
+    corner = np.tile(corner, 2)
+    found = [(normalise(ink), (box + corner) * scale) for ink, box in _find_ink(picture)]
     return [(pixels, tuple(np.rint(box).astype(int).tolist())) for pixels, box in _read(found)]
 
 
@@ -110,112 +114,91 @@ def is_normalised(images):
     return centred & bright & black & (longest >= 19) & (longest <= 20)
 
 
-# Pictures of every kind -> upright RGB
-
-
-def upright_rgb(image):
-    """Return 8-bit RGB, upright as EXIF says, transparency on paper, at most LARGE pixels long."""
-    orientation = image.getexif().get(0x0112, 1)
-    if image.mode[0] in "IF":
-        image = _eight_bits(image)
-    if image.mode == "LAB":
-        image = image.getchannel("L")
-    if image.mode not in ("L", "LA", "RGB", "RGBA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    image = image.reduce(max(1, max(image.size) // LARGE))
-    image = _turn(image, orientation)
-    if "A" in image.getbands() and image.getextrema()[-1][0] < 255:
-        image = _on_paper(image)
-    return image.convert("RGB")
+# Frame, ink and paper
 
 
 def _inside_frame(picture):
-    """Return the box of a photo in a frame of one colour, as in screenshots, else of all."""
+    """Cut off the frame of one colour that screenshots put around a photo.
+
+    Returns:
+        The picture, or what is in its frame, and the left top corner of that, int (2,).
+    """
     width, height = picture.size
     sides = (0, 0, width, 1), (0, height - 1, width, height)
     sides += (0, 0, 1, height), (width - 1, 0, width, height)
-    everything = 0, 0, width, height
-    if all(_unlike_corner(picture, side).getbbox() for side in sides):
-        return everything
-    unlike = _unlike_corner(picture, everything)
-    box = unlike.getbbox() or everything
-    inside = np.asarray(unlike.crop(box))
+    rough = picture.resize((GRID, GRID), Image.Resampling.NEAREST)
+    if (
+        all(_unlike_corner(picture.crop(side)).any() for side in sides)
+        or _unlike_corner(rough).mean() < FILLED * PHOTO
+    ):
+        return picture, np.zeros(2, int)
+    unlike = _unlike_corner(picture)
+    (top, bottom), (left, right) = (_extent(unlike.any(axis=axis)) for axis in (1, 0))
+    inside = unlike[top:bottom, left:right]
     rim = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
-    large = 5 * inside.size > width * height
-    return box if large and min(rim.mean(), inside.mean()) > 0.75 else everything
+    if inside.size < PHOTO * unlike.size or min(rim.mean(), inside.mean()) < FILLED:
+        return picture, np.zeros(2, int)
+    return picture.crop((left, top, right, bottom)), np.array([left, top])
 
 
-def _unlike_corner(picture, box):
-    """Mark with 1 what differs from the colour of the top left corner, in a box of a picture."""
-    part = picture.crop(box)
-    corner = Image.new("RGB", part.size, picture.getpixel((0, 0)))
-    return ImageChops.difference(part, corner).convert("L").point(lambda level: level > 8)
+def _unlike_corner(picture):
+    """Mark what differs from the colour of the top left corner: bool (h, w)."""
+    corner = Image.new(picture.mode, picture.size, picture.getpixel((0, 0)))
+    return np.asarray(ImageChops.difference(picture, corner).convert("L")) > UNLIKE
 
 
-def _turn(image, orientation):
-    """Turn a picture as its EXIF orientation, 1-8, says."""
-    methods = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
-    }  # fmt: skip
-    return image.transpose(methods[orientation]) if orientation in methods else image
+def _quantile(values, share):
+    """Return the value that this share of all values does not exceed: faster than np.quantile."""
+    place = int(share * (values.size - 1))
+    return np.partition(values, place, axis=None)[place]
 
 
-def _eight_bits(image):
-    """Scale 16-bit, 32-bit and float grey levels to 0-255."""
-    levels = np.nan_to_num(np.asarray(image, "float32"), posinf=0, neginf=0)
-    levels = levels - min(levels.min(), 0)
-    top = 65535 if image.mode.startswith("I;16") else max(levels.max(), 1e-9)
-    return Image.fromarray((levels * (255 / top)).astype("uint8"))
-
-
-def _on_paper(image):
-    """Put dark ink on a transparent canvas onto white, light ink onto black."""
-    grey, alpha = np.asarray(image.convert("LA"), "float32").reshape(-1, 2).T
-    light_ink = (grey * alpha).sum() > 127.5 * alpha.sum()
-    paper = Image.new("RGBA", image.size, "black" if light_ink else "white")
-    paper.alpha_composite(image.convert("RGBA"))
-    return paper
-
-
-# Ink and paper
+def _slide_down(values, size, extreme):
+    """Take the extreme (np.minimum, np.maximum) of `size` neighbours in a column; size is odd."""
+    rows = np.arange(-(size // 2), len(values) + size // 2)
+    values = values[rows.clip(0, len(values) - 1)]  # the rim is repeated outwards
+    reach = 1
+    while reach < size:
+        step = min(reach, size - reach)
+        values = extreme(values[step:], values[:-step])
+        reach += step
+    return values
 
 
 def _slide(values, size, extreme):
-    """Take the extreme (np.minimum, np.maximum) of size x size neighbours; size is odd."""
-    for _ in range(2):
-        rows = np.arange(-(size // 2), len(values) + size // 2)
-        values = values[rows.clip(0, len(values) - 1)]  # the rim is repeated outwards
-        reach = 1
-        while reach < size:
-            step = min(reach, size - reach)
-            values = extreme(values[step:], values[:-step])
-            reach += step
-        values = values.T
-    return values
+    """Take the extreme of size x size neighbours."""
+    return _slide_down(_slide_down(values, size, extreme).T, size, extreme).T
+
+
+@functools.cache
+def _paper_terms():
+    """Return a quadratic surface's terms on the grid, (6, n), and the cells with their votes."""
+    y, x = np.mgrid[-1 : 1 : GRID * 1j, -1 : 1 : GRID * 1j].reshape(2, -1)
+    border = np.flatnonzero(np.maximum(abs(x), abs(y)) > 0.93)
+    votes = np.r_[np.arange(len(x)), np.tile(border, 10)]  # the border is rarely ink
+    return np.stack([x**0, x, y, x * x, x * y, y * y]), votes
 
 
 def _paper_colours(colours):
     """Fit a quadratic surface of colour through the pixels that agree on it: light falls unevenly.
 
     Args:
-        colours: float32 (GRID * GRID, 3).
+        colours: float64 (3, GRID * GRID).
 
     Returns:
-        float32 of the same shape.
+        float64 of the same shape, or (3, 1) where the paper is of one colour.
     """
-    y, x = np.mgrid[-1 : 1 : GRID * 1j, -1 : 1 : GRID * 1j].reshape(2, -1)
-    terms = np.stack([x**0, x, y, x * x, x * y, y * y], axis=1)
-    border = np.flatnonzero(np.maximum(abs(x), abs(y)) > 0.93)
-    votes = np.r_[np.arange(len(x)), np.tile(border, 10)]  # the border is rarely ink
-    surface = np.median(colours[votes], axis=0) * np.ones_like(colours)
+    terms, votes = _paper_terms()
+    surface = np.array([[_quantile(channel[votes], 0.5)] for channel in colours])
+    counts = np.bincount(votes)
     for _ in range(4):
-        distance = np.linalg.norm(colours - surface, axis=1)[votes]
-        weight = 1 / (1 + (distance / max(1.5 * np.median(distance), 4)) ** 2) ** 2
-        weighted = terms[votes] * weight[:, None]
-        normal = terms[votes].T @ weighted + 1e-3 * np.eye(6)
-        surface = terms @ np.linalg.solve(normal, weighted.T @ colours[votes])
+        squares = ((colours - surface) ** 2).sum(axis=0)
+        typical = _quantile(squares[votes], 0.5)
+        if typical == 0:
+            break
+        weighted = terms * counts / (1 + squares / max(2.25 * typical, 16)) ** 2
+        normal = weighted @ terms.T + 1e-3 * np.eye(6)
+        surface = np.linalg.solve(normal, weighted @ colours.T).T @ terms
     return surface
 
 
@@ -228,25 +211,34 @@ def _contrast(picture):
     Returns:
         float32 (h, w) in grey levels, ink positive, and the paper's noise (sigma).
     """
-    grid = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX), "float32").reshape(-1, 3)
+    grid = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX), float).reshape(-1, 3).T
     surface = _paper_colours(grid)
     away = grid - surface
     towards_ink = _towards_ink(away)
-    paper = (surface @ towards_ink).reshape(GRID, GRID)
-    paper = Image.fromarray(paper.astype("float32")).resize(picture.size, Image.Resampling.BICUBIC)
-    contrast = np.asarray(picture, "float32") @ towards_ink.astype("float32") - np.asarray(paper)
-    if np.quantile(abs(away @ towards_ink), 0.25) > 0.1:  # a photo, not a canvas
-        if _is_lighter(contrast):
-            contrast = -contrast
-        contrast = contrast - _light(contrast)
-        contrast = _without_rules(_without_rules(contrast).T).T
-        contrast -= np.quantile(contrast, 0.35)
-    return contrast, np.quantile(abs(contrast), 0.25) / 0.32  # 0.32 sigma: a quarter of a Gaussian
+    paper = (towards_ink @ surface).astype("float32")
+    if paper.size > 1:
+        paper = Image.fromarray(paper.reshape(GRID, GRID))
+        paper = np.asarray(paper.resize(picture.size, Image.Resampling.BICUBIC))
+    contrast = np.asarray(picture) @ towards_ink.astype("float32") - paper
+    noise = _noise(towards_ink @ away)
+    if noise < CANVAS:
+        return contrast, noise
+    if _is_lighter(contrast):
+        contrast = -contrast
+    contrast = contrast - _light(contrast)
+    contrast = _without_rules(_without_rules(contrast).T).T
+    contrast -= _quantile(contrast, 0.35)
+    return contrast, max(_noise(contrast), CANVAS)
+
+
+def _noise(contrast):
+    """Return sigma of the paper's contrast: 0.32 sigma are not exceeded by a quarter of it."""
+    return _quantile(abs(contrast), 0.25) / 0.32
 
 
 def _towards_ink(away):
     """Return the direction of the ink, float32 (3,): few pixels of the grid, but far away."""
-    direction = (away * (away**2).sum(axis=1, keepdims=True)).sum(axis=0)
+    direction = away @ (away**2).sum(axis=0)
     return direction / max(np.linalg.norm(direction), 1e-6)
 
 
@@ -258,7 +250,7 @@ def _wide(contrast):
 def _light(contrast):
     """Return shadows and lights: what is wider than the pen, whose edges are the sharp ones."""
     thin = contrast - _opening(contrast, WORK // 8 | 1)
-    pen = _slide(thin > 0.5 * np.quantile(thin, 0.98), 3, np.maximum)
+    pen = _slide(thin > 0.5 * _quantile(thin, 0.98), 3, np.maximum)
     slopes = sum(slope**2 for slope in np.gradient(contrast))
     if slopes[pen].sum() > 0.8 * slopes.sum():
         return contrast - thin
@@ -272,59 +264,64 @@ def _opening(values, size):
 
 def _power(contrast, size):
     """Weigh what is bright and narrower than `size` pixels."""
-    return ((contrast - _opening(contrast, size)) ** 3).sum()
+    thin = contrast - _opening(contrast, size)
+    return np.vdot(thin * thin, thin)
 
 
 def _is_lighter(contrast):
     """Tell whether the pen is lighter than its paper: strokes are thinner than the gaps in them."""
-    sizes = (5, 9, 13, 17, _wide(contrast))
-    powers = np.array([[_power(side, size) for size in sizes] for side in (contrast, -contrast)])
-    total = powers[:, -1:]
-    settled = (powers > 0.5 * total) & (total > 0.02 * total.max())
-    dark, light = powers[:, settled.any(axis=0).argmax()]
-    return light > 2 * dark
+    wide = _wide(contrast)
+    total = np.array([_power(contrast, wide), _power(-contrast, wide)])
+    for size in (5, 9, 13, 17, wide):
+        powers = np.array([_power(contrast, size), _power(-contrast, size)])
+        if ((powers > 0.5 * total) & (total > 0.02 * total.max())).any():
+            break
+    return powers[1] > 2 * powers[0]
 
 
 def _without_rules(contrast):
     """Subtract what a row, perhaps tilted, has in common from end to end: a ruled line."""
     height, width = contrast.shape
     ends = np.linspace(0, width, min(16, width) + 1).astype(int)
-    pieces = np.add.reduceat(contrast, ends[:-1], axis=1) / np.diff(ends)
-    rules = np.zeros_like(pieces)
-    piece = np.arange(pieces.shape[1])
-    for tilt in TILTS:
-        row = np.arange(height)[:, None] + np.rint(tilt * (ends[:-1] - width / 2)).astype(int)
-        row %= height
-        rule = (pieces - rules)[row, piece].min(axis=1).clip(0)[:, None]
-        if rule.any():
-            rules[row, piece] += rule - _opening(rule, 5)  # thinner than pens that fill a picture
-    return contrast - np.repeat(rules, np.diff(ends), axis=1)
+    pieces = (np.add.reduceat(contrast, ends[:-1], axis=1) / np.diff(ends)).T.astype("float32")
+    piece, tilt, row = np.ogrid[: len(pieces), : len(TILTS), :height]
+    rise = np.rint(TILTS[:, None] * (ends[:-1] - width / 2)[:, None, None]).astype(int)
+    rise = rise.clip(-(height // 2), (height - 1) // 2)
+    lowest = rise.max()  # a row above the first one is counted from the last one
+    rules = pieces[piece, row + rise - lowest].min(axis=0).clip(0).T
+    rules -= _slide_down(_slide_down(rules, 5, np.minimum), 5, np.maximum)  # thinner than pens
+    ruled = rules[row - rise + lowest - height, tilt].max(axis=1)
+    return contrast - np.repeat(ruled.T, np.diff(ends), axis=1)
 
 
 # Connected parts -> digits
 
 
-def _spread(labels):
-    """Give every pixel of a run along a row the largest label of that run."""
-    flat = np.pad(labels, ((0, 0), (1, 1))).ravel()
-    edges = np.flatnonzero(np.diff(flat > 0, prepend=False))
-    flat[edges[0] :] = np.repeat(
-        np.maximum.reduceat(flat, edges), np.diff(np.append(edges, flat.size))
-    )
-    return flat.reshape(len(labels), -1)[:, 1:-1]
-
-
 def _label_parts(mask):
-    """Number the connected parts of a mask, across gaps of a pixel: int (h, w), 0 outside."""
-    joined = _slide(mask.astype("uint8"), 3, np.maximum)
-    labels = joined * np.arange(1, mask.size + 1).reshape(mask.shape)
-    while True:
-        spread = _spread(_spread(labels).T).T
-        if (spread == labels).all():
-            break
-        labels = spread
-    used = np.bincount(labels[mask], minlength=mask.size + 1) > 0
-    return np.where(mask, used.cumsum()[labels], 0)
+    """Number the connected parts of a mask, across gaps of a pixel: int (h, w), 0 outside.
+
+    Runs of pixels along a row are tied to the runs that they touch in the row above.
+    """
+    joined = np.zeros((len(mask), mask.shape[1] + 1), bool)  # a gap between rows
+    joined[:, :-1] = _slide(mask, 3, np.maximum)
+    width, flat = joined.shape[1], joined.ravel()
+    edges = np.flatnonzero(np.r_[flat[0], flat[1:] != flat[:-1]])
+    starts, ends = edges[::2], edges[1::2]
+    first = np.searchsorted(ends, starts - width, side="right")
+    touched = np.maximum(np.searchsorted(starts, ends - width) - first, 0)
+    run = np.repeat(np.arange(len(starts)), touched)
+    above = np.arange(len(run)) - np.repeat(touched.cumsum() - touched - first, touched)
+    root, before = np.arange(len(starts)), None
+    while not np.array_equal(root, before):
+        before, lowest = root, np.minimum(root[run], root[above])
+        root = root.copy()
+        np.minimum.at(root, before[run], lowest)
+        np.minimum.at(root, before[above], lowest)
+        root = root[root]
+    number = (root == np.arange(len(root))).cumsum()[root]
+    labels = np.zeros(flat.size, int)
+    labels[flat] = np.repeat(number, ends - starts)
+    return labels.reshape(joined.shape)[:, :-1] * mask
 
 
 def _extent(lines):
@@ -336,34 +333,39 @@ def _parts(contrast, mask):
     """Return the strongest connected parts of a mask.
 
     Returns:
-        masks bool (n, h, w), boxes int (n, 4), and strengths float (n,), strongest first: squared
-        contrast, but little for what lies along the border: page edges, desk and fingers.
+        labels int (h, w); and for each part, strongest first: its label, box int (n, 4), strength
+        float (n,), squared contrast, but little for what lies along the border, as page edges,
+        desk and fingers do, and whether it does, bool (n,).
     """
     labels = _label_parts(mask)
-    strengths = np.bincount(labels.ravel(), (contrast**2).ravel())
-    strengths[0] = 0
-    order = np.argsort(-strengths)[: min(labels.max(), MOST)]
-    masks, strengths = labels == order[:, None, None], strengths[order]
-    (left, right), (top, bottom) = _extent(masks.any(axis=1)), _extent(masks.any(axis=2))
-    width, height = right - left, bottom - top
-    along = masks.sum(axis=(1, 2)) - masks[:, 1:-1, 1:-1].sum(axis=(1, 2))
-    border = (along > 0.5 * np.maximum(width, height)) | (width == mask.shape[1])
-    border |= height == mask.shape[0]
+    height, width = mask.shape
+    y, x = np.divmod(np.flatnonzero(mask), width)
+    label = labels[mask]
+    strengths = np.bincount(label, contrast[mask] ** 2)
+    along = np.bincount(label, (x % (width - 1) == 0) | (y % (height - 1) == 0))
+    order = np.argsort(label, kind="stable")
+    firsts = np.searchsorted(label[order], np.arange(1, len(strengths)))
+    corners = np.stack([x, y, -1 - x, -1 - y])[:, order]
+    boxes = abs(np.minimum.reduceat(corners, firsts, axis=1).T)
+    strongest = np.argsort(-strengths[1:])[:MOST]
+    boxes, strengths, along = boxes[strongest], strengths[1:][strongest], along[1:][strongest]
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    border = (along > 0.5 * sizes.max(axis=1)) | (sizes == (width, height)).any(axis=1)
     strengths = strengths * np.where(border, BORDER, 1)
     order = np.argsort(-strengths)
-    boxes = np.stack([left, top, right, bottom], axis=1)
-    return masks[order], boxes[order], strengths[order], border[order]
+    return labels, strongest[order] + 1, boxes[order], strengths[order], border[order]
 
 
 def _groups(boxes, strengths, border):
     """Gather parts, strongest first, into digits: lists of indices, the strongest digit first."""
-    free, groups = list(range(len(boxes))), []
+    free, groups = [i for i, strength in enumerate(strengths) if strength > 0.01 * strengths[0]], []
     while free:
-        group, size = free[:1], 0
-        joins = (strengths > 0.08 * strengths[free[0]]) & (border <= border[free[0]])
+        group, size, strongest = free[:1], 0, free[0]
+        joins = (strengths > 0.08 * strengths[strongest]) & (border <= border[strongest])
+        others = [i for i in free[1:] if joins[i]]
         while len(group) != size:
             size, box = len(group), _around(boxes[group])
-            group = [i for i in free if i in group or (joins[i] and _belongs(boxes[i], box))]
+            group += [i for i in others if i not in group and _belongs(boxes[i], box)]
         groups.append(group)
         free = [i for i in free if i not in group]
     return groups
@@ -387,11 +389,11 @@ def _find_ink(picture, near=None):
     Returns:
         A list of `(ink float32 (h, w) in 0-1, box float (4,) in pixels of the picture)`.
     """
-    small = picture.copy()
-    small.thumbnail((WORK, WORK), Image.Resampling.BOX, reducing_gap=None)
-    if min(small.size) < 3:
+    scale = max(1, max(picture.size) / WORK)
+    size = [round(side / scale) for side in picture.size]
+    if min(size) < 3:
         raise NoDigitError(NO_DIGIT)
-    scale = picture.width / small.width
+    small = picture.resize(size, Image.Resampling.BOX, reducing_gap=1.5).convert("RGB")
     contrast, noise = _contrast(small)
     digits = []
     for part, box in _candidates(contrast, noise, None if near is None else near / scale):
@@ -414,21 +416,28 @@ def _candidates(contrast, noise, near):
     ink = contrast[contrast > floor]
     if not ink.size:
         return []
-    for share in INK_SHARES if noise > CANVAS else INK_SHARES[:1]:
-        parts = _parts(contrast, contrast > max(floor, share * np.quantile(ink, 0.9)))
+    for share in INK_SHARES if noise >= CANVAS else INK_SHARES[:1]:
+        labels, *parts = _parts(contrast, contrast > max(floor, share * _quantile(ink, 0.9)))
         if near is not None:
             meets = (parts[1] - near[[2, 3, 0, 1]]) * [1, 1, -1, -1] < 0
             parts = [values[meets.all(axis=1)] for values in parts]
-        masks, boxes, strengths, border = parts
+        numbers, boxes, strengths, border = parts
         groups = _groups(boxes, strengths, border)
-        found = [(masks[group].any(axis=0), _around(boxes[group])) for group in groups]
-        if not found:
+        if not groups:
             return []
-        ink = contrast[found[0][0]]
-    heights = np.array([box[3] - box[1] for _, box in found])
+        ink = contrast[_chosen(labels, numbers[groups[0]])]
+    around = [_around(boxes[group]) for group in groups]
+    heights = np.array([box[3] - box[1] for box in around])
     totals = np.array([strengths[group].sum() for group in groups])
     alike = (abs(np.log2(heights / heights[0])) < 1) & (totals > 0.15 * totals[0])
-    return [digit for digit, same in zip(found, alike) if same]
+    return [(_chosen(labels, numbers[groups[i]]), around[i]) for i in np.flatnonzero(alike)]
+
+
+def _chosen(labels, numbers):
+    """Mark the parts with these numbers: bool (h, w)."""
+    chosen = np.zeros(labels.max() + 1, bool)
+    chosen[numbers] = True
+    return chosen[labels]
 
 
 def _look_closer(picture, box):
@@ -446,14 +455,14 @@ def _grey(contrast, noise, part):
     Raises:
         NoDigitError: it is dirt, near the noise, or a shadow, which runs along the border.
     """
-    level = np.median(contrast[part])
+    level = _quantile(contrast[part], 0.5)
     height, width = (np.ptp(_extent(part.any(axis=axis))) for axis in (1, 0))
     along = part.sum() - part[1:-1, 1:-1].sum()
-    shadow = noise > CANVAS and along > 0.2 * max(height, width)
-    if shadow or level < max(6.5 * noise, 12):
+    shadow = noise >= CANVAS and along > 0.2 * max(height, width)
+    if shadow or level < max(5.5 * noise, 12):
         raise NoDigitError(NO_DIGIT)
     low = max(0.15 * level, 2 * noise)
-    near = _slide(part.astype("uint8"), 3, np.maximum)
+    near = _slide(part, 3, np.maximum)
     return ((contrast - low) / (0.9 * level - low)).clip(0, 1) * near
 
 
@@ -472,15 +481,22 @@ def _fit(ink, size):
     return np.asarray(Image.fromarray(ink).resize((width, height), method)).clip(0, 1)
 
 
+def _margin(ink, size):
+    """Put zeros around ink."""
+    out = np.zeros(np.add(ink.shape, 2 * size), ink.dtype)
+    out[size:-size, size:-size] = ink
+    return out
+
+
 def _set_pen_width(ink):
     """Thicken or thin strokes to the widths of MNIST's pens."""
-    padded = np.pad(ink, 2)
+    padded = _margin(ink, 2)
     outline = np.hypot(np.diff(padded, axis=0)[:, 1:], np.diff(padded, axis=1)[1:]).sum()
     width = 2 * ink.sum() / outline * 20 / max(ink.shape)  # twice the area by the perimeter
     steps = round(2 * abs(np.clip(width, THINNEST, THICKEST) - width))
     if not steps:
         return ink
-    large = np.pad(_fit(ink, 80), steps + 1)
+    large = _margin(_fit(ink, 80), steps + 1)
     return _crop(_slide(large, 2 * steps + 1, np.maximum if width < THINNEST else np.minimum))
 
 
@@ -495,7 +511,7 @@ def normalise(ink):
     """
     ink = _fit(_set_pen_width(_crop(ink.astype("float32"))), 20)
     ink = ink / ink.max()
-    middle = [(place * ink).sum() / ink.sum() for place in np.indices(ink.shape)]
+    middle = [np.arange(ink.shape[k]) @ ink.sum(axis=1 - k) / ink.sum() for k in (0, 1)]
     top, left = (min(max(round(14 - m), 0), 28 - n) for m, n in zip(middle, ink.shape))
     out = np.zeros((28, 28), "uint8")
     out[top : top + ink.shape[0], left : left + ink.shape[1]] = np.rint(ink * 255)

@@ -69,7 +69,7 @@ STEPS = {  # name: what `pil_to_mnist.<function>` is replaced by
     "the ink's direction in colour": ("_towards_ink", lambda away: np.full(3, -(3**-0.5))),
     "a curved surface of paper": (
         "_paper_colours",
-        lambda colours: np.full_like(colours, np.median(colours, 0)),
+        lambda colours: np.median(colours, axis=1, keepdims=True),
     ),
     "light and shadows taken out": ("_light", lambda contrast: 0),
     "ruled lines taken out": ("_without_rules", lambda contrast: contrast),
@@ -136,7 +136,7 @@ def draw_sheet(rows, pixels, answers, path):
     for pair in axes.flat:
         pair.set_axis_off()
     for (left, right), i in zip(axes, wrong):
-        picture = front.upright_rgb(rows[i]["image"])
+        picture = front.upright(rows[i]["image"]).convert("RGB")
         picture.thumbnail((160, 160))
         left.imshow(picture)
         right.imshow(pixels[i], cmap="gray")

@@ -16,6 +16,7 @@ from PIL import Image
 
 import app as service
 from app import MAX_BODY, MAX_IMAGES, create_app
+from mnist_dnn import save_trained_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -154,6 +155,21 @@ def test_without_a_model_it_says_what_to_run(tmp_path, seven, model_path, capsys
         assert "Run python mnist_dnn.py first" in response.get_json()["error"]
     path.write_bytes(model_path.read_bytes())  # as soon as there is one, it is taken
     assert client.get("/healthz").get_json() == {"status": "ready"}
+
+
+def test_a_model_that_numpy_does_not_know_is_served_by_keras(tmp_path, seven, model):
+    save_trained_model(model, tmp_path / "digits.keras")
+    client = create_app(tmp_path / "digits.keras").test_client()
+    assert post(client, image=encode(seven))[1]["digit"] == 7
+
+
+def test_a_dense_model_is_served_without_tensorflow(model_path):
+    program = f"""
+import sys, app
+app.create_app({str(model_path)!r})
+sys.exit(bool({{"keras", "tensorflow"}} & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
 def test_our_own_fault_is_told_without_a_stack_trace(model_path, seven, monkeypatch):

@@ -1,0 +1,94 @@
+"""Run a saved Dense network in NumPy alone, so that a service needs no TensorFlow."""
+
+import json
+
+import h5py
+import numpy as np
+
+
+class UnknownModelError(ValueError):
+    """The file holds no stack of Dense layers that is known here; Keras may know it."""
+
+
+def load_dense(path):
+    """Load a Sequential model of Dense, BatchNormalization, ReLU and the like from a .h5 file.
+
+    Args:
+        path: file that Keras saved; nothing in it is run.
+
+    Returns:
+        A function from uint8 (n, 28, 28), ink bright, to probabilities, float32 (n, 10).
+
+    Raises:
+        UnknownModelError: the file holds another model, or none.
+    """
+    try:
+        with h5py.File(path) as file:
+            config = json.loads(file.attrs["model_config"])
+            if config["class_name"] != "Sequential":
+                raise ValueError(f"a {config['class_name']} model")
+            stack = config["config"]["layers"]
+            steps = [_step(layer, file["model_weights"]) for layer in stack]
+        if stack[-1]["config"].get("activation") != "softmax":
+            steps.append(_softmax)
+        rescales = any(layer["class_name"] == "Rescaling" for layer in stack)
+
+        def predict(images):
+            x = images.reshape(len(images), 784).astype("float32") / (1 if rescales else 255)
+            for step in steps:
+                x = step(x)
+            return x
+
+        if predict(np.zeros((1, 28, 28), "uint8")).shape != (1, 10):
+            raise ValueError("no ten outputs")
+    except Exception as error:  # a file can be wrong in many ways, and Keras explains them
+        raise UnknownModelError(f"Expected a stack of Dense layers in {path}: {error}") from error
+    return predict
+
+
+def _step(layer, weights):
+    """Return what a layer does to float32 (n, k), as a function."""
+    config, kind = layer["config"], layer["class_name"]
+    if layer.get("registered_name") or config.get("quantization_config"):
+        raise ValueError(f"a {kind} of its own kind")
+    group = weights.get(config["name"])
+    names = group.attrs["weight_names"] if group else []
+    return LAYERS[kind](config, *(group[name][()].astype("float32") for name in names))
+
+
+def _dense(config, kernel, bias=0):
+    activation = ACTIVATIONS[config["activation"]]
+    return lambda x: activation(x @ kernel + bias)
+
+
+def _batch_normalization(config, gamma, beta, mean, variance):
+    scale = gamma / np.sqrt(variance + config["epsilon"])
+    return lambda x: x * scale + (beta - mean * scale)
+
+
+def _relu(config):
+    if config["max_value"] is not None or config["negative_slope"] or config["threshold"]:
+        raise ValueError("a ReLU that is bent elsewhere")
+    return ACTIVATIONS["relu"]
+
+
+def _softmax(x):
+    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _unchanged(x):
+    return x
+
+
+ACTIVATIONS = {"linear": _unchanged, "relu": lambda x: np.maximum(x, 0), "softmax": _softmax}
+LAYERS = {
+    "InputLayer": lambda config: _unchanged,
+    "Flatten": lambda config: _unchanged,
+    "Dropout": lambda config: _unchanged,
+    "Rescaling": lambda config: lambda x: x * config["scale"] + config["offset"],
+    "Dense": _dense,
+    "BatchNormalization": _batch_normalization,
+    "ReLU": _relu,
+    "Activation": lambda config: ACTIVATIONS[config["activation"]],
+}
