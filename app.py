@@ -9,10 +9,12 @@ With several processes: gunicorn --workers 4 "app:create_app()". Nothing that pe
 import argparse
 import base64
 import io
+import logging
 import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for NumPy: one picture is no work for two
@@ -179,6 +181,10 @@ def create_app(model_path=None):
     def index():
         return render_template("index.html")
 
+    @app.get("/openapi.json")
+    def openapi():
+        return app.send_static_file("openapi.json")
+
     @app.get("/healthz")
     def healthz():
         reader.ready()
@@ -220,8 +226,29 @@ def create_app(model_path=None):
     return app
 
 
+def drain(channels, patience=10):
+    """Take no new connection, wait for the answers to requests in flight, and end like Ctrl-C.
+
+    Args:
+        channels: waitress's map of listening sockets and connections.
+        patience: seconds to wait at most.
+    """
+    end = time.monotonic() + patience
+    for channel in list(channels.values()):
+        channel.accepting = False
+    while time.monotonic() < end and any(map(_in_flight, list(channels.values()))):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _in_flight(channel):
+    """Tell whether a request is being received, read or answered."""
+    states = ("request", "requests", "total_outbufs_len")
+    return any(getattr(channel, state, None) for state in states)
+
+
 def main(argv=None):
-    """Serve with waitress until Ctrl-C or SIGTERM; requests in flight are answered."""
+    """Serve with waitress until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(
         description="Read digits over HTTP. The environment can set the defaults.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -238,11 +265,15 @@ def main(argv=None):
 
     import waitress
 
-    app = create_app(args.model)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    app, channels = create_app(args.model), {}
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is no news
+    drainer = threading.Thread(target=drain, args=[channels], daemon=True)
+    signal.signal(signal.SIGTERM, lambda *_: drainer.is_alive() or drainer.start())
     try:
         # one thread: several that take turns in NumPy serve a quarter less, and slower
-        server = waitress.create_server(app, host=args.host, port=args.port, threads=1)
+        server = waitress.create_server(
+            app, map=channels, host=args.host, port=args.port, threads=1
+        )
     except OSError as error:
         sys.exit(f"Error: cannot listen on {args.host}:{args.port} ({error}). Try another --port.")
     print(f"Draw a digit at http://{args.host}:{args.port}/ (Ctrl-C stops)", flush=True)

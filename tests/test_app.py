@@ -1,4 +1,7 @@
 import base64
+import contextlib
+import csv
+import http.client
 import io
 import json
 import os
@@ -8,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -192,52 +196,165 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert "http://" not in page and "https://" not in page and "style=" not in page
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_mutated_pictures_never_break_it(client, seven, seed):
-    rng = np.random.default_rng(seed)
-    for _ in range(60):
-        data = bytearray(seven)
-        for place in rng.integers(0, len(data), rng.integers(1, 9)):
-            data[place] = rng.integers(256)
-        status, answer = post(client, image=encode(bytes(data[: rng.integers(1, len(data) + 1)])))
-        assert status in (200, 422) and ("digit" in answer) == (status == 200)
+def mutate(data, rng):
+    """Change, cut out, repeat or swap some bytes."""
+    data = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+        start, stop = np.sort(rng.integers(0, len(data) + 1, 2))
+        match rng.integers(4):
+            case 0:
+                data[start : start + 1] = rng.bytes(rng.integers(0, 3))
+            case 1:
+                del data[start : min(stop, start + 30)]
+            case 2:
+                data[start:start] = data[start : min(stop, start + 30)]
+            case 3:
+                data[start:stop:17] = rng.bytes(len(data[start:stop:17]))
+    return bytes(data)
 
 
-@pytest.mark.skipif(not (ROOT.parent / "shared/odd-images").exists(), reason="no odd pictures here")
-def test_odd_files_break_nothing(client):
-    for path in sorted((ROOT.parent / "shared/odd-images").iterdir()):
-        form = {"image": (io.BytesIO(path.read_bytes()), path.name)}
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_mutated_pictures_never_break_it(client, legible, name):
+    rng, file = np.random.default_rng(FORMATS.index(name)), io.BytesIO()
+    Image.fromarray(legible[0][0]).resize((70, 60)).save(file, name)
+    for _ in range(1000):
+        start = time.monotonic()
+        status, answer = post(client, image=encode(mutate(file.getvalue(), rng)))
+        assert status in (200, 422, 400) and ("digit" in answer) == (status == 200)
+        assert time.monotonic() - start < 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Werkzeug's files
+@pytest.mark.parametrize(
+    "kind", ["application/json", "multipart/form-data; boundary=cut", "image/png", ""]
+)
+def test_mutated_bodies_never_break_it(client, seven, kind):
+    rng = np.random.default_rng(len(kind))
+    form = '--cut\r\nContent-Disposition: form-data; name="image"; filename="7.png"\r\n\r\n'
+    bodies = {
+        "application/json": json.dumps({"images": [encode(seven), "%"], "preview": True}).encode(),
+        "multipart/form-data; boundary=cut": form.encode() + seven + b"\r\n--cut--\r\n",
+    }
+    for _ in range(1000):
+        body = mutate(bodies.get(kind, seven), rng)
+        start = time.monotonic()
+        response = client.post("/predict", data=body, content_type=kind)
+        assert response.status_code in (200, 400, 413, 415, 422) and response.get_json()
+        assert time.monotonic() - start < 2
+
+
+ODD = ROOT.parent / "shared/odd-images"
+
+
+@pytest.mark.skipif(not ODD.exists(), reason="no odd pictures here")
+def test_odd_files_get_what_is_expected_of_them(client):
+    with open(ODD / "MANIFEST.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        form = {"image": (io.BytesIO((ODD / row["path"]).read_bytes()), row["path"])}
         response = client.post("/predict", data=form)
-        assert response.status_code in (200, 422), path
+        allowed = (422,) if row["expected"] == "must be refused" else (200, 422)
+        assert response.status_code in allowed, row
+    assert len(rows) > 20
 
 
 # The real server
 
 
-@pytest.fixture
-def server(model_path):
-    """A process of its own; yields its address and itself."""
+@contextlib.contextmanager
+def serve(*command):
+    """Start a server on a free port, {port} in the command; yield its address and process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "app.py", "--port", str(port), "--model", str(model_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [word.format(address=address, port=address.partition(":")[2]) for word in command]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, **quiet)
     try:
-        assert b"Draw a digit at" in process.stdout.readline()
-        yield f"http://127.0.0.1:{port}", process
+        end = time.monotonic() + 60
+        while time.monotonic() < end and process.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/healthz"):
+                break
+            time.sleep(0.05)
+        yield address, process
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+
+
+def ask(address, body):
+    """Return status and answer; status 0 where there is none."""
+    client = http.client.HTTPConnection(address, timeout=20)
+    try:
+        client.request("POST", "/predict", body, {"Content-Type": "application/json"})
+        response = client.getresponse()
+        return response.status, json.loads(response.read())
+    except (OSError, http.client.HTTPException):
+        return 0, None
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def server(model_path):
+    """`python app.py` with the small network: its address and process."""
+    with serve("app.py", "--port", "{port}", "--model", str(model_path)) as started:
+        yield started
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM")
 def test_the_server_answers_and_ends_on_sigterm(server, seven):
     address, process = server
-    body = json.dumps({"image": encode(seven)}).encode()
-    headers = {"Content-Type": "application/json"}
-    question = urllib.request.Request(f"{address}/predict", body, headers)
-    with urllib.request.urlopen(question, timeout=20) as response:
-        assert json.load(response)["digit"] == 7
+    status, answer = ask(address, json.dumps({"image": encode(seven)}))
+    assert status == 200 and answer["digit"] == 7
     process.send_signal(signal.SIGTERM)
     start = time.monotonic()
     assert process.wait(timeout=20) == 0 and time.monotonic() - start < 10
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM")
+def test_a_request_in_flight_is_answered_after_sigterm(server, seven):
+    address, process = server
+    body = json.dumps({"images": [encode(seven)] * MAX_IMAGES})
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(ask, address, body) for _ in range(8)]
+        answers[0].result()  # the others wait, or are being read
+        process.send_signal(signal.SIGTERM)
+        assert [answer.result()[0] for answer in answers] == [200] * 8
+    assert process.wait(timeout=20) == 0
+
+
+def test_the_description_is_true_to_the_letter(server):
+    run = [sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/schemathesis.toml"]
+    run += ["run", f"http://{server[0]}/openapi.json", "--max-examples", "100", "--seed", "1"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_description_states_the_limits(client):
+    with client.get("/openapi.json") as response:
+        text = response.text
+    schemas = json.loads(text)["components"]["schemas"]
+    assert schemas["SeveralPictures"]["properties"]["images"]["maxItems"] == MAX_IMAGES
+    assert f"more than {MAX_BODY // 2**20} MB" in text and "50 million pixels" in text
+    example = schemas["Picture"]["examples"][0]
+    assert post(client, image=example)[0] == 200
+
+
+@pytest.mark.skipif(os.name == "nt", reason="gunicorn runs on Unix")
+def test_a_killed_worker_takes_only_its_own_requests_with_it(model_path, seven):
+    body = json.dumps({"image": encode(seven)})
+    create = f"app:create_app({str(model_path)!r})"
+    command = ["-m", "gunicorn", "--workers", "2", "--bind", "{address}"]
+    with serve(*command, create) as (address, process), ThreadPoolExecutor(4) as pool:
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        statuses = []
+        for _ in range(5):
+            answers = [pool.submit(ask, address, body) for _ in range(100)]
+            if workers:
+                os.kill(int(workers.pop()), signal.SIGKILL)
+            statuses += [answer.result()[0] for answer in answers]
+        assert set(statuses) <= {0, 200} and statuses.count(0) <= 2  # one at a time in each worker
+        assert statuses[-100:] == [200] * 100
