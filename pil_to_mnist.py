@@ -401,7 +401,7 @@ def _find_ink(picture, near=None):
             if near is None and scale > 2 and max(box[2:] - box[:2]) < SMALL:
                 digits += _look_closer(picture, box * scale)
             else:
-                digits.append((_grey(contrast, noise, part), box * scale))
+                digits.append((_grey(contrast, noise, part, box), box * scale))
         except NoDigitError:
             if not digits:  # what is weaker will not be one either
                 raise
@@ -449,21 +449,22 @@ def _look_closer(picture, box):
     return [(ink, found + corner) for ink, found in close]
 
 
-def _grey(contrast, noise, part):
-    """Turn the contrast of a part into ink, 0 on the paper and 1 where the pen pressed.
+def _grey(contrast, noise, part, box):
+    """Turn the contrast in the box of a part into ink, 0 on the paper and 1 where the pen pressed.
 
     Raises:
         NoDigitError: it is dirt, near the noise, or a shadow, which runs along the border.
     """
     level = _quantile(contrast[part], 0.5)
-    height, width = (np.ptp(_extent(part.any(axis=axis))) for axis in (1, 0))
+    left, top, right, bottom = box
     along = part.sum() - part[1:-1, 1:-1].sum()
-    shadow = noise >= CANVAS and along > 0.2 * max(height, width)
+    shadow = noise >= CANVAS and along > 0.2 * max(right - left, bottom - top)
     if shadow or level < max(5.5 * noise, 12):
         raise NoDigitError(NO_DIGIT)
     low = max(0.15 * level, 2 * noise)
-    near = _slide(part, 3, np.maximum)
-    return ((contrast - low) / (0.9 * level - low)).clip(0, 1) * near
+    around = np.s_[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1]
+    near = _slide(part[around], 3, np.maximum)
+    return ((contrast[around] - low) / (0.9 * level - low)).clip(0, 1) * near
 
 
 # MNIST's form
