@@ -166,6 +166,23 @@ def stratified_split(labels, share, seed):
     return order[~held_out[order]], order[held_out[order]]
 
 
+def split(data, seed):
+    """Split `(images, labels)` into eleven twelfths to train on and one to validate, stratified."""
+    images, labels = data
+    kept, held_out = stratified_split(labels, 1 / 12, seed)
+    return (images[kept], labels[kept]), (images[held_out], labels[held_out])
+
+
+def add_repeated(data, own, share=0.2):
+    """Add own pictures to others, repeated until they are at least a fifth of those.
+
+    Args:
+        data, own: each `(images, labels)`, uint8 (n, 28, 28) and (n,).
+    """
+    times = -(-int(share * len(data[1])) // len(own[1]))
+    return tuple(np.concatenate([many, *[few] * times]) for many, few in zip(data, own))
+
+
 def mix_in(images, labels, share, seed):
     """Append synthetic digits, at least 10,000, in styles of writing that MNIST lacks.
 
@@ -200,6 +217,50 @@ def build_dnn(hidden_units=1024, dropout_rate=0.1):
         ],
         name="mnist_dnn",
     )
+
+
+def build_cnn(dropout_rate=0.4):
+    """Build a convolutional network: float32 (n, 28, 28) in 0-1 -> ten probabilities."""
+
+    def convolution(filters):
+        return [
+            layers.Conv2D(filters, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ]
+
+    return keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            layers.Reshape((28, 28, 1)),
+            *convolution(32),
+            layers.MaxPooling2D(),  # 14x14
+            *convolution(64),
+            *convolution(64),
+            layers.MaxPooling2D(),  # 7x7
+            *convolution(128),
+            layers.MaxPooling2D(),  # 3x3
+            layers.Flatten(),
+            layers.Dropout(dropout_rate),
+            layers.Dense(256, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Dropout(dropout_rate),
+            layers.Dense(10, activation="softmax"),
+        ],
+        name="mnist_cnn",
+    )
+
+
+BUILDERS = {"dense": build_dnn, "cnn": build_cnn}
+
+
+def build_ensemble(models):
+    """Join networks that take the same pictures into one that averages their probabilities."""
+    inputs = keras.Input(models[0].input_shape[1:])
+    for number, model in enumerate(models, start=1):
+        model.name = f"member_{number}"
+    return keras.Model(inputs, layers.Average()([model(inputs) for model in models]))
 
 
 def augment(images, labels, seed):
@@ -307,6 +368,48 @@ def train(model, training, validation, *, epochs, batch_size, learning_rate, pat
     return model.history
 
 
+def calibrate(models, images, labels):
+    """Make probabilities honest: divide the last layers' weights by one temperature.
+
+    Args:
+        models: networks whose probabilities are averaged, or a single one in a list; each ends
+            in a Dense layer with softmax, and is changed in place.
+        images, labels: uint8 (n, 28, 28) and (n,), which no model has been trained on.
+
+    Returns:
+        The temperature, above 1 where the models were too sure: that with the least loss.
+    """
+    floor = np.finfo("float32").tiny
+    logs = [np.log(np.maximum(predict_images(images, model), floor)) for model in models]
+    temperatures = np.geomspace(0.5, 2, 81)
+    losses = [
+        cross_entropy(np.mean([_softmax(each / temperature) for each in logs], axis=0), labels)
+        for temperature in temperatures
+    ]
+    temperature = float(temperatures[np.argmin(losses)])
+    for model in models:
+        last = model.layers[-1]
+        last.set_weights([values / temperature for values in last.get_weights()])
+    return temperature
+
+
+def cross_entropy(probabilities, labels):
+    """Return the mean loss, in nats, of float32 (n, 10) for labels (n,)."""
+    right = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(right, 1e-7)).mean())
+
+
+def calibration_error(probabilities, labels, bins=15):
+    """Return the expected calibration error, 0-1: how far confidence and accuracy lie apart.
+
+    Pictures are gathered in bins of equal width by confidence; the differences between mean
+    confidence and accuracy are weighted by their pictures. Source: Guo et al. 2017.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(abs(np.bincount(place, confidence - right)).sum() / len(labels))
+
+
 # Prediction
 
 
@@ -343,7 +446,11 @@ def _as_probabilities(outputs):
     """Turn logits float32 (n, 10) into probabilities; leave probabilities as they are."""
     if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
         return outputs
-    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return _softmax(outputs)
+
+
+def _softmax(logits):
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
@@ -578,19 +685,25 @@ def parse_arguments(argv=None):
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
         ("--patience", "N", 10, "epochs without improvement before it stops"),
+        ("--ensemble", "N", 1, "networks to train and to save as one that averages them"),
         ("--synthetic-share", "X", 0.4, "of drawn digits to add; 0 for none"),
         ("--output", "NAME", "mnist_dnn.h5", "model to write, or to read with --predict: name.h5, "
          "name.keras, or a SavedModel folder"),
         ("--seed", "N", 0, "of everything random"),
+        ("--start-from", "MODEL", None, "go on with this model, at a tenth of the learning rate; "
+         "the pictures of --data-dir are added to MNIST"),
         ("--explain", "PNG", None, "with --predict: draw what was found and seen"),
     ):  # fmt: skip
         kind = str if default is None else type(default)
         parser.add_argument(name, metavar=metavar, default=default, type=kind, help=words)
+    parser.add_argument("--model", choices=BUILDERS, default="dense", help="to train")
     words = "read these pictures instead of training"
     parser.add_argument("--predict", nargs="+", metavar="FILE", help=words)
     args = parser.parse_args(argv)
-    if min(args.epochs, args.batch_size, args.patience) < 1:
-        parser.error("--epochs, --batch-size and --patience are at least 1")
+    if min(args.epochs, args.batch_size, args.patience, args.ensemble) < 1:
+        parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
+    if args.start_from and (args.ensemble > 1 or args.model != "dense"):
+        parser.error("--start-from goes on with the model that it names: no --model, no --ensemble")
     if args.learning_rate <= 0 or args.synthetic_share < 0:
         parser.error("--learning-rate is more than 0, and --synthetic-share not less")
     return args
@@ -624,38 +737,104 @@ def main(argv=None):
 def run(args):
     """Load, split, build, train, test, save, plot."""
     check_output(args.output)
-    keras.utils.set_random_seed(args.seed)
-    source, (images, labels), (test_images, test_labels) = load_data(args.data_dir)
+    source, data, test = load_data(args.data_dir)
     output = Path(args.output)
     if source == "drawn digits":  # never in the place of a model that has seen real ones
         output = output.with_stem("synthetic_dnn")
-    kept, held_out = stratified_split(labels, 1 / 12, args.seed)
-    training = mix_in(images[kept], labels[kept], args.synthetic_share, args.seed)
-    validation = images[held_out], labels[held_out]
+    training, validation = split(data, args.seed)
+    if args.start_from:
+        members, old = [load_to_continue(args.start_from)], load_data(None)[1:]
+        old_accuracy = measure(members[0], *old[1])["accuracy"]
+        pairs = zip(split(old[0], args.seed), (training, validation))
+        training, validation = (add_repeated(many, few) for many, few in pairs)
+    else:
+        keras.utils.set_random_seed(args.seed)
+        members = [BUILDERS[args.model]() for _ in range(args.ensemble)]
+    count = len(training[1])
+    training = mix_in(*training, args.synthetic_share, args.seed)
     print(
-        f"{source}: {len(kept):,} pictures to train on, {len(held_out):,} to validate, "
-        f"{len(test_labels):,} to test; {len(training[0]) - len(kept):,} drawn digits mixed in"
+        f"{source}: {count:,} pictures to train on, {len(validation[1]):,} to validate, "
+        f"{len(test[1]):,} to test; {len(training[1]) - count:,} drawn digits mixed in"
     )
-    model = build_dnn()
-    flags = ("epochs", "batch_size", "learning_rate", "patience", "seed")
-    history = train(model, training, validation, **{name: vars(args)[name] for name in flags})
+    history = train_members(members, training, validation, args)
+    model = build_ensemble(members) if len(members) > 1 else members[0]
 
-    probabilities = predict_images(test_images, model)
-    accuracy = (probabilities.argmax(axis=1) == test_labels).mean()
-    right = probabilities[np.arange(len(test_labels)), test_labels]
-    loss = -np.log(np.maximum(right, 1e-7)).mean()
-    print(f"Test accuracy {accuracy:.2%}, loss {loss:.4f}, on {len(test_labels):,} unseen pictures")
+    scores = measure(model, *test)
+    print(
+        "Test accuracy {accuracy:.2%}, loss {loss:.4f}, calibration error {calibration:.2%}, "
+        "on {count:,} unseen pictures".format(**scores)
+    )
+    if args.start_from:
+        output = keep_the_better(output, old_accuracy, measure(model, *old[1])["accuracy"])
     save_trained_model(model, output)
     print(f"Saved {output}")
+    save_plots(history, test, scores["probabilities"], output)
+    return 0
+
+
+def train_members(members, training, validation, args):
+    """Train each network in place, then calibrate all; return the last one's history."""
+    for seed, model in enumerate(members, start=args.seed):
+        if len(members) > 1:
+            print(f"Network {seed - args.seed + 1} of {len(members)}")
+        history = train(
+            model,
+            training,
+            validation,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate / (10 if args.start_from else 1),
+            patience=args.patience,
+            seed=seed,
+        )
+    calibrate(members, *validation)
+    return history
+
+
+def measure(model, images, labels):
+    """Return a dict of accuracy, loss, calibration, count and probabilities on a test set."""
+    probabilities = predict_images(images, model)
+    return {
+        "accuracy": (probabilities.argmax(axis=1) == labels).mean(),
+        "loss": cross_entropy(probabilities, labels),
+        "calibration": calibration_error(probabilities, labels),
+        "count": len(labels),
+        "probabilities": probabilities,
+    }
+
+
+def load_to_continue(path):
+    """Load a model to train on; raise ValueError unless it takes float32 (n, 28, 28)."""
+    model = load_trained_model(path)
+    if Path(path).is_dir() or model.input_shape[1:] != (28, 28):
+        raise ValueError(f"Expected a .h5 or .keras model for 28x28 to go on from, got {path}")
+    return model
+
+
+def keep_the_better(output, old_accuracy, accuracy):
+    """Return another name for a model that has forgotten more than 0.1 points of what it knew."""
+    print(f"On the old test set {accuracy:.2%}, before {old_accuracy:.2%}")
+    if accuracy >= old_accuracy - 0.001 or not output.exists():
+        return output
+    beside = output.with_stem(output.stem + "_worse")
+    warnings.warn(
+        f"It reads the old test set worse than before, so {output} is kept, "
+        f"and the new model saved as {beside}",
+        stacklevel=2,
+    )
+    return beside
+
+
+def save_plots(history, test, probabilities, output):
+    """Save the plots beside the model, where Matplotlib is installed."""
     try:
         plot_history(history).savefig(output.with_name("training_curves.png"), dpi=120)
-        plot_mistakes(test_images, test_labels, probabilities).savefig(
+        plot_mistakes(*test, probabilities).savefig(
             output.with_name("confusion_matrix.png"), dpi=120
         )
         print("Saved training_curves.png and confusion_matrix.png beside it")
     except ImportError:
         print(f"No plots: {NEEDS_MATPLOTLIB}")
-    return 0
 
 
 def read(args):

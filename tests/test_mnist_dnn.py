@@ -13,10 +13,14 @@ import mnist_dnn
 from mnist_dnn import (
     augment,
     build_dnn,
+    build_ensemble,
+    calibrate,
+    calibration_error,
     load_image_folders,
     load_mnist,
     load_trained_model,
     main,
+    measure,
     plot_explanations,
     plot_history,
     plot_mistakes,
@@ -187,6 +191,103 @@ def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
     with pytest.warns(UserWarning, match="Interrupted: epoch [12] is kept"):
         history = train(build_dnn(16), digits, digits, **OPTIONS | {"epochs": 9})
     assert len(history.history["loss"]) == 2
+
+
+def test_calibration_makes_a_boastful_network_honest(model, digits):
+    boastful = keras.models.clone_model(model)
+    boastful.set_weights(model.get_weights())
+    last = boastful.layers[-1]
+    last.set_weights([weights * 1.7 for weights in last.get_weights()])
+    images, labels = draw_digits(3000, seed=21)
+    before = calibration_error(predict_images(images, boastful), labels)
+    temperature = calibrate([boastful], images, labels)
+    after = predict_images(images, boastful)
+    assert 1.2 < temperature < 2
+    assert calibration_error(after, labels) < before
+    expected = predict_images(images, model).argmax(axis=1)
+    assert np.array_equal(after.argmax(axis=1), expected)
+
+
+def test_calibration_error_is_what_its_definition_says():
+    probabilities = np.full((10, 10), 0.05 / 9)
+    probabilities[:, 3] = 0.95  # 95 % sure, and right in 8 of 10
+    labels = np.array([3] * 8 + [4] * 2)
+    assert calibration_error(probabilities, labels) == pytest.approx(0.15)
+    probabilities[:5] = 0.1
+    probabilities[:5, 3] = 0.1001  # 10 % sure, and right in all
+    assert calibration_error(probabilities, labels) == pytest.approx((0.8999 * 5 + 0.35 * 5) / 10)
+
+
+def test_an_ensemble_averages_and_is_saved_as_one_model(model, digits, tmp_path):
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    other.layers[-1].set_weights([weights * 0.5 for weights in model.layers[-1].get_weights()])
+    members = [keras.models.clone_model(each) for each in (model, other)]
+    for member, each in zip(members, (model, other)):
+        member.set_weights(each.get_weights())
+    expected = (predict_images(digits[0], model) + predict_images(digits[0], other)) / 2
+    for name in ("both.h5", "both.keras", "both"):
+        save_trained_model(build_ensemble(members), tmp_path / name)
+        loaded = load_trained_model(tmp_path / name)
+        np.testing.assert_allclose(predict_images(digits[0], loaded), expected, atol=1e-5)
+
+
+def test_a_convolutional_ensemble_is_trained_from_the_command_line(folders, tmp_path, capsys):
+    flags = ["--model", "cnn", "--ensemble", "2", "--epochs", "1", "--synthetic-share", "0"]
+    output = tmp_path / "digits.h5"
+    assert main([*flags, "--data-dir", str(folders), "--output", str(output)]) == 0
+    assert "calibration error" in capsys.readouterr().out
+    assert len([each for each in load_trained_model(output).layers if "member" in each.name]) == 2
+
+
+@pytest.fixture
+def drawn_mnist(monkeypatch):
+    """Drawn digits in MNIST's place."""
+    data = draw_digits(10_000, seed=6), draw_digits(1000, seed=32)
+    monkeypatch.setattr(mnist_dnn, "load_mnist", lambda: data)
+    return data
+
+
+def start_from(path, folders, epochs):
+    flags = f"--epochs {epochs} --batch-size 64 --synthetic-share 0 --start-from".split()
+    return main([*flags, str(path), "--output", str(path), "--data-dir", str(folders)])
+
+
+def test_own_pictures_are_learned_and_nothing_is_forgotten(
+    drawn_mnist, model_path, folders, digits, tmp_path, capsys
+):
+    path = tmp_path / "digits.h5"
+    path.write_bytes(model_path.read_bytes())
+    before = measure(load_trained_model(path), *drawn_mnist[1])["accuracy"]
+    tilted = np.stack([Image.fromarray(image).rotate(35) for image in digits[0]])
+    save_folders(tmp_path / "own/train", tilted[:300], digits[1][:300])
+    save_folders(tmp_path / "own/test", tilted[300:], digits[1][300:])
+    _, own = load_image_folders(tmp_path / "own")
+    own_loss = measure(load_trained_model(path), *own)["loss"]
+    assert start_from(path, tmp_path / "own", 4) == 0
+    after = load_trained_model(path)
+    out = capsys.readouterr().out
+    assert f"before {before:.2%}" in out and f"Saved {path}" in out
+    assert measure(after, *drawn_mnist[1])["accuracy"] >= before - 0.001
+    assert measure(after, *own)["loss"] < 0.9 * own_loss
+
+
+def test_a_model_that_has_forgotten_is_saved_beside(
+    drawn_mnist, model_path, folders, tmp_path, monkeypatch
+):
+    path = tmp_path / "digits.h5"
+    path.write_bytes(model_path.read_bytes())
+    monkeypatch.setattr(mnist_dnn, "add_repeated", lambda data, own: (own[0], (own[1] + 1) % 10))
+    with pytest.warns(UserWarning, match="worse than before"):
+        assert start_from(path, folders, 3) == 0
+    assert path.read_bytes() == model_path.read_bytes()
+    assert (tmp_path / "digits_worse.h5").exists()
+
+
+def test_what_cannot_be_trained_on_is_refused(drawn_mnist, model, folders, tmp_path):
+    save_trained_model(model, tmp_path / "exported")
+    with pytest.raises(SystemExit, match="to go on from"):
+        start_from(tmp_path / "exported", folders, 1)
 
 
 def test_a_short_run_learns(model):
