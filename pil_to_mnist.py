@@ -127,9 +127,8 @@ def _inside_frame(picture):
     sides = (0, 0, width, 1), (0, height - 1, width, height)
     sides += (0, 0, 1, height), (width - 1, 0, width, height)
     rough = picture.resize((GRID, GRID), Image.Resampling.NEAREST)
-    if (
-        all(_unlike_corner(picture.crop(side)).any() for side in sides)
-        or _unlike_corner(rough).mean() < FILLED * PHOTO
+    if _unlike_corner(rough).mean() < FILLED * PHOTO or all(
+        _unlike_corner(picture.crop(side)).any() for side in sides
     ):
         return picture, np.zeros(2, int)
     unlike = _unlike_corner(picture)
@@ -172,11 +171,11 @@ def _slide(values, size, extreme):
 
 @functools.cache
 def _paper_terms():
-    """Return a quadratic surface's terms on the grid, (6, n), and the cells with their votes."""
+    """Return a quadratic surface's terms on the grid, (6, n), the cells with a vote, and votes."""
     y, x = np.mgrid[-1 : 1 : GRID * 1j, -1 : 1 : GRID * 1j].reshape(2, -1)
     border = np.flatnonzero(np.maximum(abs(x), abs(y)) > 0.93)
     votes = np.r_[np.arange(len(x)), np.tile(border, 10)]  # the border is rarely ink
-    return np.stack([x**0, x, y, x * x, x * y, y * y]), votes
+    return np.stack([x**0, x, y, x * x, x * y, y * y]), votes, np.bincount(votes)
 
 
 def _paper_colours(colours):
@@ -188,9 +187,8 @@ def _paper_colours(colours):
     Returns:
         float64 of the same shape, or (3, 1) where the paper is of one colour.
     """
-    terms, votes = _paper_terms()
+    terms, votes, counts = _paper_terms()
     surface = np.array([[_quantile(channel[votes], 0.5)] for channel in colours])
-    counts = np.bincount(votes)
     for _ in range(4):
         squares = ((colours - surface) ** 2).sum(axis=0)
         typical = _quantile(squares[votes], 0.5)
