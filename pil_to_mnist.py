@@ -235,7 +235,7 @@ def _noise(contrast):
 
 
 def _towards_ink(away):
-    """Return the direction of the ink, float32 (3,): few pixels of the grid, but far away."""
+    """Return the direction of the ink, float64 (3,): few pixels of the grid, but far away."""
     direction = away @ (away**2).sum(axis=0)
     return direction / max(np.linalg.norm(direction), 1e-6)
 
