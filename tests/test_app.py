@@ -343,7 +343,7 @@ def test_the_description_states_the_limits(client):
     assert post(client, image=example)[0] == 200
 
 
-@pytest.mark.skipif(os.name == "nt", reason="gunicorn runs on Unix")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who the workers are")
 def test_a_killed_worker_takes_only_its_own_requests_with_it(model_path, seven):
     body = json.dumps({"image": encode(seven)})
     create = f"app:create_app({str(model_path)!r})"
