@@ -226,11 +226,12 @@ def create_app(model_path=None):
     return app
 
 
-def drain(channels, patience=10):
-    """Take no new connection, wait for the answers to requests in flight, and end like Ctrl-C.
+def drain(channels, drained, patience=10):
+    """Take no new connection, wait for the answers to requests in flight, then send SIGTERM again.
 
     Args:
         channels: waitress's map of listening sockets and connections.
+        drained: threading.Event, set when nothing is in flight.
         patience: seconds to wait at most.
     """
     end = time.monotonic() + patience
@@ -238,7 +239,8 @@ def drain(channels, patience=10):
         channel.accepting = False
     while time.monotonic() < end and any(map(_in_flight, list(channels.values()))):
         time.sleep(0.02)
-    os.kill(os.getpid(), signal.SIGINT)
+    drained.set()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _in_flight(channel):
@@ -265,10 +267,17 @@ def main(argv=None):
 
     import waitress
 
-    app, channels = create_app(args.model), {}
+    app, channels, drained = create_app(args.model), {}, threading.Event()
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is no news
-    drainer = threading.Thread(target=drain, args=[channels], daemon=True)
-    signal.signal(signal.SIGTERM, lambda *_: drainer.is_alive() or drainer.start())
+    drainer = threading.Thread(target=drain, args=[channels, drained], daemon=True)
+
+    def end(*_):
+        if drained.is_set():
+            sys.exit(0)
+        if not drainer.is_alive():
+            drainer.start()
+
+    signal.signal(signal.SIGTERM, end)
     try:
         # one thread: several that take turns in NumPy serve a quarter less, and slower
         server = waitress.create_server(

@@ -272,7 +272,10 @@ def serve(*command):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [word.format(address=address, port=address.partition(":")[2]) for word in command]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, **quiet)
+    background = None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, preexec_fn=background, **quiet
+    )  # as a shell starts what ends in &
     try:
         end = time.monotonic() + 60
         while time.monotonic() < end and process.poll() is None:
