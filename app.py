@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for NumPy: one picture is no work for two
 
@@ -24,7 +23,7 @@ from flask import Flask, jsonify, render_template, request
 from PIL import Image
 from werkzeug.exceptions import BadRequest, HTTPException, ServiceUnavailable, UnprocessableEntity
 
-from dense_numpy import UnknownModelError, load_dense
+from dense_numpy import UnknownModelError, load_dense, require_model
 from pictures import open_picture
 from pil_to_mnist import pil_to_mnist
 
@@ -56,8 +55,7 @@ def load_predict(path):
     Raises:
         FileNotFoundError, ValueError: there is no model at `path`, or something else.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"There is no model at {path}. Run python mnist_dnn.py first.")
+    require_model(path)
     try:
         return load_dense(path)
     except UnknownModelError:

@@ -1,6 +1,7 @@
 """Run a saved Dense network in NumPy alone, so that a service needs no TensorFlow."""
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -8,6 +9,12 @@ import numpy as np
 
 class UnknownModelError(ValueError):
     """The file holds no stack of Dense layers that is known here; Keras may know it."""
+
+
+def require_model(path):
+    """Raise FileNotFoundError unless there is something at `path`."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There is no model at {path}. Run python mnist_dnn.py first.")
 
 
 def load_dense(path):
@@ -30,7 +37,7 @@ def load_dense(path):
             stack = config["config"]["layers"]
             steps = [_step(layer, file["model_weights"]) for layer in stack]
         if stack[-1]["config"].get("activation") != "softmax":
-            steps.append(_softmax)
+            steps.append(softmax)
         rescales = any(layer["class_name"] == "Rescaling" for layer in stack)
 
         def predict(images):
@@ -77,7 +84,8 @@ def _relu(config):
     return ACTIVATIONS["relu"]
 
 
-def _softmax(x):
+def softmax(x):
+    """Turn logits float (n, k) into probabilities of the same shape."""
     powers = np.exp(x - x.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -86,7 +94,7 @@ def _unchanged(x):
     return x
 
 
-ACTIVATIONS = {"linear": _unchanged, "relu": lambda x: np.maximum(x, 0), "softmax": _softmax}
+ACTIVATIONS = {"linear": _unchanged, "relu": lambda x: np.maximum(x, 0), "softmax": softmax}
 LAYERS = {
     "InputLayer": lambda config: _unchanged,
     "Flatten": lambda config: _unchanged,

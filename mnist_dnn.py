@@ -26,6 +26,7 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image, ImageOps
 
+from dense_numpy import require_model, softmax
 from pictures import open_picture
 from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
 from synthetic_digits import draw_digits
@@ -383,7 +384,7 @@ def calibrate(models, images, labels):
     logs = [np.log(np.maximum(predict_images(images, model), floor)) for model in models]
     temperatures = np.geomspace(0.5, 2, 81)
     losses = [
-        cross_entropy(np.mean([_softmax(each / temperature) for each in logs], axis=0), labels)
+        cross_entropy(np.mean([softmax(each / temperature) for each in logs], axis=0), labels)
         for temperature in temperatures
     ]
     temperature = float(temperatures[np.argmin(losses)])
@@ -446,12 +447,7 @@ def _as_probabilities(outputs):
     """Turn logits float32 (n, 10) into probabilities; leave probabilities as they are."""
     if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
         return outputs
-    return _softmax(outputs)
-
-
-def _softmax(logits):
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return softmax(outputs)
 
 
 def predict_pil_image(image, model):
@@ -537,9 +533,8 @@ def load_trained_model(path):
         FileNotFoundError: there is nothing at `path`.
         ValueError: what is there is no Keras model.
     """
+    require_model(path)
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no model at {path}. Run python mnist_dnn.py first.")
     try:
         if path.is_dir():
             served = layers.TFSMLayer(str(path), call_endpoint="serve")

@@ -24,7 +24,7 @@ def open_picture(file):
         with Image.open(file, formats=PICTURE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:  # a small file can hold very many
                 raise ValueError(f"{image.width}x{image.height} pixels, 50 million at most")
-            image.draft(None, (1024, 1024))
+            image.draft(None, (LARGE, LARGE))
             image.load()
     except UnidentifiedImageError as error:
         raise ValueError("Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture") from error

@@ -19,13 +19,12 @@ def main():
     parser.add_argument("--model", default=ROOT / "mnist_dnn.h5")
     model = load_trained_model(parser.parse_args().model)
     _, (images, labels) = load_mnist()
-    kinds = {"raw arrays": None, "as they are": lambda image: image, **VARIANTS}
+    kinds = {**dict.fromkeys(("raw arrays", "as they are"), lambda image: image), **VARIANTS}
     print("| MNIST's test images | read right |\n|---|---|")
     for name, dress in kinds.items():
-        rows = [{"image": Image.fromarray(image)} for image in images]
-        for row in rows if dress else []:
-            row["image"] = dress(row["image"])
-        _, answers, _ = read_all(rows, pil_to_mnist if dress else np.asarray, model)
+        rows = [{"image": dress(Image.fromarray(image))} for image in images]
+        recipe = np.asarray if name == "raw arrays" else pil_to_mnist
+        _, answers, _ = read_all(rows, recipe, model)
         print(f"| {name} | {(answers == labels).mean():.2%} |", flush=True)
 
 

@@ -6,7 +6,6 @@ FOLDER holds pictures and a MANIFEST.csv with the columns path, label, source an
 """
 
 import argparse
-import contextlib
 import csv
 import sys
 import time
@@ -159,23 +158,14 @@ def count_refused_sheets():
     return refused
 
 
-def time_photos(rows, side, count):
+def time_photos(rows, side, count, model):
     """Return the median milliseconds for some photos, brought to `side` pixels beforehand."""
-    times = []
+    resized = []
     for row in [row for row in rows if row["kind"] == "photo"][::8][:count]:
         picture = front.upright(row["image"]).convert("RGB")
         shape = [round(length * side / max(picture.size)) for length in picture.size]
-        picture = picture.resize(shape)
-        times.append(np.median([time_once(picture) for _ in range(3)]))
-    return np.median(times) if times else float("nan")
-
-
-def time_once(picture):
-    """Return the milliseconds that one picture takes."""
-    start = time.perf_counter()
-    with contextlib.suppress(front.NoDigitError):
-        front.pil_to_mnist(picture)
-    return (time.perf_counter() - start) * 1000
+        resized.append({"image": picture.resize(shape)})
+    return np.median(read_all(resized, front.pil_to_mnist, model)[2]) if resized else float("nan")
 
 
 def main():
@@ -201,7 +191,7 @@ def main():
     print("\nWorst: " + ", ".join(f"{name} {value:.0f} %" for name, value in scores["worst"]))
     print(f"Empty sheets refused: {count_refused_sheets()} of {100 * len(KINDS)}")
     for side, count in ((300, 50), (4000, 10)):
-        print(f"Photos {side} pixels long: {time_photos(rows, side, count):.1f} ms")
+        print(f"Photos {side} pixels long: {time_photos(rows, side, count, model):.1f} ms")
     if args.sheet:
         draw_sheet(rows, pixels, answers, args.sheet)
 

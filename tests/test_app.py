@@ -198,19 +198,21 @@ def test_the_page_needs_nothing_from_elsewhere(client):
 
 
 def mutate(data, rng):
-    """Change, cut out, repeat or swap some bytes."""
+    """Change, cut out, repeat or cut off some bytes, not all."""
     data = bytearray(data)
     for _ in range(rng.integers(1, 6)):
         start, stop = np.sort(rng.integers(0, len(data) + 1, 2))
-        match rng.integers(4):
+        match rng.integers(5):
             case 0:
-                data[start : start + 1] = rng.bytes(rng.integers(0, 3))
+                data[start : start + 1] = rng.bytes(rng.integers(1, 4))
             case 1:
-                del data[start : min(stop, start + 30)]
+                del data[start + 1 : min(stop, start + 30)]
             case 2:
                 data[start:start] = data[start : min(stop, start + 30)]
             case 3:
                 data[start:stop:17] = rng.bytes(len(data[start:stop:17]))
+            case 4:
+                del data[max(stop, 1) :]
     return bytes(data)
 
 
@@ -224,7 +226,7 @@ def test_mutated_pictures_never_break_it(client, legible, name):
     for _ in range(1000):
         start = time.process_time()
         status, answer = post(client, image=encode(mutate(file.getvalue(), rng)))
-        assert status in (200, 422, 400) and ("digit" in answer) == (status == 200)
+        assert status in (200, 422) and ("digit" in answer) == (status == 200)
         assert time.process_time() - start < 2
 
 
@@ -271,10 +273,10 @@ def serve(*command):
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [word.format(address=address, port=address.partition(":")[2]) for word in command]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     background = None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
     process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, preexec_fn=background, **quiet
+        [sys.executable, *command], cwd=ROOT, preexec_fn=background, **streams
     )  # as a shell starts what ends in &
     try:
         end = time.monotonic() + 60
@@ -286,6 +288,7 @@ def serve(*command):
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
 
 
 def ask(address, body, when_sent=lambda: None):
@@ -314,8 +317,10 @@ def test_the_server_answers_and_ends_on_sigterm(server, seven):
     address, process = server
     status, answer = ask(address, json.dumps({"image": encode(seven)}))
     assert status == 200 and answer["digit"] == 7
+    assert b"Draw a digit at" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    start = time.monotonic()
+    assert process.wait(timeout=20) == 0 and time.monotonic() - start < 10
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM")

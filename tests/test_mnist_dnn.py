@@ -193,11 +193,17 @@ def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
     assert len(history.history["loss"]) == 2
 
 
+def copy_of(model, sureness):
+    """Copy a network; its logits are multiplied by `sureness`."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    last = copy.layers[-1]
+    last.set_weights([weights * sureness for weights in last.get_weights()])
+    return copy
+
+
 def test_calibration_makes_a_boastful_network_honest(model, digits):
-    boastful = keras.models.clone_model(model)
-    boastful.set_weights(model.get_weights())
-    last = boastful.layers[-1]
-    last.set_weights([weights * 1.7 for weights in last.get_weights()])
+    boastful = copy_of(model, 1.7)
     images, labels = draw_digits(3000, seed=21)
     before = calibration_error(predict_images(images, boastful), labels)
     temperature = calibrate([boastful], images, labels)
@@ -219,13 +225,8 @@ def test_calibration_error_is_what_its_definition_says():
 
 
 def test_an_ensemble_averages_and_is_saved_as_one_model(model, digits, tmp_path):
-    other = keras.models.clone_model(model)
-    other.set_weights(model.get_weights())
-    other.layers[-1].set_weights([weights * 0.5 for weights in model.layers[-1].get_weights()])
-    members = [keras.models.clone_model(each) for each in (model, other)]
-    for member, each in zip(members, (model, other)):
-        member.set_weights(each.get_weights())
-    expected = (predict_images(digits[0], model) + predict_images(digits[0], other)) / 2
+    members = [copy_of(model, 1), copy_of(model, 0.5)]
+    expected = sum(predict_images(digits[0], member) for member in members) / 2
     for name in ("both.h5", "both.keras", "both"):
         save_trained_model(build_ensemble(members), tmp_path / name)
         loaded = load_trained_model(tmp_path / name)
