@@ -9,6 +9,8 @@ any picture -> `pil_to_mnist`, 28x28 like MNIST -> network -> (digit, ten probab
 """
 
 import argparse
+import functools
+import itertools
 import logging
 import os
 import socket
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import threading
 import warnings
+import zlib
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import: hide TensorFlow's chatter
@@ -26,6 +29,7 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image, ImageOps
 
+from checkpoint import Checkpoint
 from dense_numpy import require_model, softmax
 from pictures import open_picture
 from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
@@ -33,6 +37,7 @@ from synthetic_digits import draw_digits
 
 NEEDS_MATPLOTLIB = "it needs Matplotlib (python -m pip install matplotlib)"
 MIN_SYNTHETIC = 10_000  # a small folder of own digits needs as many, or the net learns too little
+MAX_SYNTHETIC = 100_000
 
 
 # Data
@@ -167,34 +172,80 @@ def stratified_split(labels, share, seed):
     return order[~held_out[order]], order[held_out[order]]
 
 
-def split(data, seed):
-    """Split `(images, labels)` into eleven twelfths to train on and one to validate, stratified."""
-    images, labels = data
-    kept, held_out = stratified_split(labels, 1 / 12, seed)
-    return (images[kept], labels[kept]), (images[held_out], labels[held_out])
-
-
-def add_repeated(data, own, share=0.2):
-    """Add own pictures to others, repeated until they are at least a fifth of those.
+class Pictures:
+    """Pictures from one or more arrays, in an order: they are gathered by the batch, never copied.
 
     Args:
-        data, own: each `(images, labels)`, uint8 (n, 28, 28) and (n,).
+        images: uint8 (n, 28, 28), in memory or memory-mapped.
+        labels: uint8 (n,).
     """
-    times = -(-int(share * len(data[1])) // len(own[1]))
-    return tuple(np.concatenate([many, *[few] * times]) for many, few in zip(data, own))
+
+    def __init__(self, images, labels):
+        self.arrays, self.labels = [images], labels
+        self.rows = np.arange(len(labels))  # of all arrays, laid end to end
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __add__(self, other):
+        both = Pictures(None, np.concatenate([self.labels, other.labels]))
+        both.arrays = self.arrays + other.arrays
+        both.rows = np.concatenate([self.rows, other.rows + sum(map(len, self.arrays))])
+        return both
+
+    def select(self, places):
+        """Return those at these places, int (k,), which may repeat, as Pictures."""
+        chosen = Pictures(None, self.labels[places])
+        chosen.arrays, chosen.rows = self.arrays, self.rows[places]
+        return chosen
+
+    def checksum(self):
+        """Return a number that changes with any picture, label or their order."""
+        arrays = [array[i : i + 4096] for array in self.arrays for i in range(0, len(array), 4096)]
+        return functools.reduce(
+            lambda crc, a: zlib.crc32(a, crc), [*arrays, self.labels, self.rows], 0
+        )
+
+    def gather(self, places=slice(None)):
+        """Return copies of those at these places: uint8 (k, 28, 28) and (k,)."""
+        rows, start = self.rows[places], 0
+        images = np.empty((len(rows), 28, 28), "uint8")
+        for array in self.arrays:
+            here = (rows >= start) & (rows < start + len(array))
+            images[here] = array[rows[here] - start]
+            start += len(array)
+        return images, self.labels[places]
 
 
-def mix_in(images, labels, share, seed):
-    """Append synthetic digits, at least 10,000, in styles of writing that MNIST lacks.
+def split(data, seed):
+    """Split `(images, labels)`, stratified, into Pictures to train on and others to validate.
+
+    A twelfth is held out, and at most 10,000, which settle the accuracy to 0.1 points.
+    """
+    pictures = Pictures(*data)
+    share = min(1 / 12, 10_000 / len(pictures))
+    kept, held_out = stratified_split(pictures.labels, share, seed)
+    return pictures.select(kept), pictures.select(held_out)
+
+
+def add_repeated(pictures, own, share=0.2):
+    """Add own pictures to others, repeated until they are at least a fifth of those."""
+    times = -(-int(share * len(pictures)) // len(own))
+    return pictures + own.select(np.tile(np.arange(len(own)), times))
+
+
+def mix_in(pictures, share, seed):
+    """Add synthetic digits, at least 10,000, in styles of writing that MNIST lacks.
 
     Args:
-        images, labels: uint8 (n, 28, 28) and (n,).
-        share: of synthetic digits, relative to n; 0 for none.
+        pictures: Pictures.
+        share: of synthetic digits, relative to their number, 0 for none. There are at most
+            100,000, which take 12 seconds to draw: more would only repeat the same styles.
     """
     if not share:
-        return images, labels
-    drawn, drawn_labels = draw_digits(max(round(share * len(images)), MIN_SYNTHETIC), seed)
-    return np.concatenate([images, drawn]), np.concatenate([labels, drawn_labels])
+        return pictures
+    count = min(max(round(share * len(pictures)), MIN_SYNTHETIC), MAX_SYNTHETIC)
+    return pictures + Pictures(*draw_digits(count, seed))
 
 
 # Model and training
@@ -315,7 +366,60 @@ def _vary_pen(x, amount):
     return x + tf.maximum(amount, 0) * (thick - x) + tf.maximum(-amount, 0) * (thin - x)
 
 
-def train(model, training, validation, *, epochs, batch_size, learning_rate, patience, seed):
+def batch_places(count, batch_size, seed, epoch, shares=1):
+    """Put pictures into a new order for an epoch, and cut that into batches of nearly one size.
+
+    Args:
+        count: number of pictures.
+        batch_size: pictures in a batch at most.
+        seed, epoch: the same ones give the same batches.
+        shares: number of equal shares that each batch is cut into, one for each device; up to
+            `shares - 1` pictures, others in each epoch, are left out for it.
+
+    Returns:
+        A list of int (k, shares).
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    order = order[: count - count % shares].reshape(-1, shares)
+    return np.array_split(order, -(-count // batch_size))
+
+
+def varied_batches(pictures, batch_size, seed, first_epoch=0):
+    """Yield batches for ever, each picture once in an epoch, varied anew (`augment`).
+
+    What a batch holds depends on the seed, the epoch and its place in that alone.
+
+    Returns:
+        A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and uint8 (k,).
+    """
+
+    def batches():
+        for epoch in itertools.count(first_epoch):
+            for step, places in enumerate(batch_places(len(pictures), batch_size, seed, epoch)):
+                images, labels = pictures.gather(places.ravel())
+                yield images, labels, np.array([seed, epoch << 32 | step], "int64")
+
+    signature = (
+        tf.TensorSpec((None, 28, 28), tf.uint8),
+        tf.TensorSpec((None,), tf.uint8),
+        tf.TensorSpec((2,), tf.int64),
+    )
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    return dataset.map(augment, num_parallel_calls=1).prefetch(2)
+
+
+def train(
+    model,
+    training,
+    validation,
+    *,
+    epochs,
+    batch_size,
+    learning_rate,
+    patience,
+    seed,
+    checkpoint=None,
+):
     """Train `model` in place and leave it with the weights of its best epoch.
 
     The pictures are varied anew in each epoch (`augment`). Training stops early when the
@@ -323,7 +427,8 @@ def train(model, training, validation, *, epochs, batch_size, learning_rate, pat
 
     Args:
         model: takes float32 (n, 28, 28) in 0-1, gives ten probabilities.
-        training, validation: each `(images, labels)`, uint8 (n, 28, 28) and (n,).
+        training, validation: Pictures.
+        checkpoint: Checkpoint that keeps the run after each epoch, and from which it goes on.
 
     Returns:
         Keras's History: `history.history` has loss, accuracy, val_loss and val_accuracy by epoch.
@@ -331,15 +436,7 @@ def train(model, training, validation, *, epochs, batch_size, learning_rate, pat
     Raises:
         KeyboardInterrupt: Ctrl-C before the first epoch ended.
     """
-    steps = -(-len(training[0]) // batch_size)
-    batches = (
-        tf.data.Dataset.from_tensor_slices(training)
-        .shuffle(len(training[0]), seed=seed)
-        .repeat()
-        .batch(batch_size, drop_remainder=True)
-    )
-    batches = tf.data.Dataset.zip(batches, tf.data.Dataset.counter())
-    batches = batches.map(lambda pair, step: augment(*pair, [seed, step]), num_parallel_calls=1)
+    steps = -(-len(training) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, epochs * steps, warmup_target=learning_rate, warmup_steps=steps // 2
     )
@@ -350,14 +447,21 @@ def train(model, training, validation, *, epochs, batch_size, learning_rate, pat
         jit_compile=False,  # XLA is several times slower on a CPU
     )
     best = keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)
+    history = keras.callbacks.History()
+    first_epoch = 0
+    if checkpoint:
+        checkpoint.follow(best, history)
+        first_epoch = epochs if checkpoint.finished else checkpoint.first_epoch
+    images, labels = validation.gather()
     try:
         model.fit(
-            batches.prefetch(2),
+            varied_batches(training, batch_size, seed, first_epoch),
             steps_per_epoch=steps,
-            validation_data=(validation[0].astype("float32") / 255, validation[1]),
+            validation_data=(images.astype("float32") / 255, labels),
             validation_batch_size=1024,
+            initial_epoch=first_epoch,
             epochs=epochs,
-            callbacks=[best],
+            callbacks=[best, history, *[checkpoint] * bool(checkpoint)],
             shuffle=False,  # the batches are shuffled already
             verbose=1 if sys.stdout.isatty() else 2,
         )
@@ -366,7 +470,7 @@ def train(model, training, validation, *, epochs, batch_size, learning_rate, pat
             raise
         model.set_weights(best.best_weights)
         warnings.warn(f"Interrupted: epoch {best.best_epoch + 1} is kept as the best", stacklevel=2)
-    return model.history
+    return history
 
 
 def calibrate(models, images, labels):
@@ -692,6 +796,8 @@ def parse_arguments(argv=None):
         kind = str if default is None else type(default)
         parser.add_argument(name, metavar=metavar, default=default, type=kind, help=words)
     parser.add_argument("--model", choices=BUILDERS, default="dense", help="to train")
+    words = "go on with a run that was interrupted, with the same flags"
+    parser.add_argument("--resume", action="store_true", help=words)
     words = "read these pictures instead of training"
     parser.add_argument("--predict", nargs="+", metavar="FILE", help=words)
     args = parser.parse_args(argv)
@@ -745,13 +851,14 @@ def run(args):
     else:
         keras.utils.set_random_seed(args.seed)
         members = [BUILDERS[args.model]() for _ in range(args.ensemble)]
-    count = len(training[1])
-    training = mix_in(*training, args.synthetic_share, args.seed)
+    count = len(training)
+    training = mix_in(training, args.synthetic_share, args.seed)
     print(
-        f"{source}: {count:,} pictures to train on, {len(validation[1]):,} to validate, "
-        f"{len(test[1]):,} to test; {len(training[1]) - count:,} drawn digits mixed in"
+        f"{source}: {count:,} pictures to train on, {len(validation):,} to validate, "
+        f"{len(test[1]):,} to test; {len(training) - count:,} drawn digits mixed in"
     )
-    history = train_members(members, training, validation, args)
+    checkpoints = open_checkpoints(output, training, args)
+    history = train_members(members, training, validation, checkpoints, args)
     model = build_ensemble(members) if len(members) > 1 else members[0]
 
     scores = measure(model, *test)
@@ -764,14 +871,41 @@ def run(args):
     save_trained_model(model, output)
     print(f"Saved {output}")
     save_plots(history, test, scores["probabilities"], output)
+    for checkpoint in checkpoints:
+        checkpoint.remove()
     return 0
 
 
-def train_members(members, training, validation, args):
+def open_checkpoints(output, training, args):
+    """Return a Checkpoint beside the model for each network, with --resume in its last state."""
+    flags = (
+        "epochs batch_size learning_rate patience synthetic_share model ensemble seed start_from"
+    )
+    settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags.split()}
+    settings["pictures with the checksum"] = training.checksum()
+    checkpoints = []
+    for number in range(1, args.ensemble + 1):
+        checkpoint = Checkpoint(output.with_name(f"{output.name}.checkpoint-{number}"), settings)
+        checkpoints.append(checkpoint)
+        if args.resume and checkpoint.path.exists():
+            checkpoint.resume()
+            print(f"Network {number} goes on after epoch {checkpoint.first_epoch}")
+        elif checkpoint.path.exists():
+            warnings.warn(
+                f"An interrupted run is left in {checkpoint.path}: --resume would go on with it. "
+                "This run starts anew and will take its place",
+                stacklevel=2,
+            )
+    if args.resume and not any(checkpoint.first_epoch for checkpoint in checkpoints):
+        print(f"No interrupted run is left beside {output}: training starts at the beginning")
+    return checkpoints
+
+
+def train_members(members, training, validation, checkpoints, args):
     """Train each network in place, then calibrate all; return the last one's history."""
-    for seed, model in enumerate(members, start=args.seed):
+    for number, (model, checkpoint) in enumerate(zip(members, checkpoints)):
         if len(members) > 1:
-            print(f"Network {seed - args.seed + 1} of {len(members)}")
+            print(f"Network {number + 1} of {len(members)}")
         history = train(
             model,
             training,
@@ -780,9 +914,10 @@ def train_members(members, training, validation, args):
             batch_size=args.batch_size,
             learning_rate=args.learning_rate / (10 if args.start_from else 1),
             patience=args.patience,
-            seed=seed,
+            seed=args.seed + number,
+            checkpoint=checkpoint,
         )
-    calibrate(members, *validation)
+    calibrate(members, *validation.gather())
     return history
 
 

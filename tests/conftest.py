@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mnist_dnn import (
+    Pictures,
     build_dnn,
     load_mnist,
     load_trained_model,
@@ -32,7 +33,7 @@ def model():
     images, labels = draw_digits(10_000, seed=6)
     network = build_dnn(hidden_units=128)
     options = {"epochs": 8, "batch_size": 128, "learning_rate": 4e-3, "patience": 8, "seed": 0}
-    train(network, (images, labels), draw_digits(500, seed=7), **options)
+    train(network, Pictures(images, labels), Pictures(*draw_digits(500, seed=7)), **options)
     return network
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 import mnist_dnn
 from mnist_dnn import (
+    Pictures,
     augment,
     build_dnn,
     build_ensemble,
@@ -168,18 +169,20 @@ def test_one_seed_gives_the_same_weights_twice(digits):
     for _ in range(2):
         keras.utils.set_random_seed(3)
         network = build_dnn(hidden_units=16)
-        train(network, digits, digits, **OPTIONS)
+        train(network, Pictures(*digits), Pictures(*digits), **OPTIONS)
         weights.append(network.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*weights))
 
 
 def test_training_stops_early_and_restores_the_best_epoch(digits):
     network = build_dnn(hidden_units=16)
-    wrong = digits[0], (digits[1] + 1) % 10  # the better the net learns, the worse it gets here
-    history = train(network, digits, wrong, **OPTIONS | {"epochs": 40, "patience": 2})
+    wrong = Pictures(
+        digits[0], (digits[1] + 1) % 10
+    )  # the better the net learns, the worse it gets here
+    history = train(network, Pictures(*digits), wrong, **OPTIONS | {"epochs": 40, "patience": 2})
     values = history.history["val_loss"]
     assert len(values) == int(np.argmin(values)) + 3 < 40
-    right = predict_images(digits[0], network)[np.arange(400), wrong[1]]
+    right = predict_images(digits[0], network)[np.arange(400), wrong.labels]
     assert -np.log(right).mean() == pytest.approx(min(values), rel=1e-3)
 
 
@@ -193,7 +196,7 @@ def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
     )
     monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_epoch_begin", interrupt)
     with pytest.warns(UserWarning, match="Interrupted: epoch [12] is kept"):
-        history = train(build_dnn(16), digits, digits, **OPTIONS | {"epochs": 9})
+        history = train(build_dnn(16), *[Pictures(*digits)] * 2, **OPTIONS | {"epochs": 9})
     assert len(history.history["loss"]) == 2
 
 
@@ -294,7 +297,9 @@ def test_a_model_that_has_forgotten_is_saved_beside(
 ):
     path = tmp_path / "digits.h5"
     path.write_bytes(model_path.read_bytes())
-    monkeypatch.setattr(mnist_dnn, "add_repeated", lambda data, own: (own[0], (own[1] + 1) % 10))
+    monkeypatch.setattr(
+        mnist_dnn, "add_repeated", lambda _, own: Pictures(own.gather()[0], (own.labels + 1) % 10)
+    )
     with pytest.warns(UserWarning, match="worse than before"):
         assert start_from(path, folders, 3) == 0
     assert path.read_bytes() == model_path.read_bytes()
