@@ -1,5 +1,6 @@
 """Keep all of a training run after each epoch, so that a killed one goes on as if never killed."""
 
+import io
 import json
 import os
 import warnings
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+
+from distributed import from_first, is_first
 
 EARLY_STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")  # what Keras's counts with
 ARRAYS = ("variables", "best_weights")  # lists of arrays; all else in a checkpoint is JSON
@@ -28,11 +31,16 @@ class Checkpoint(keras.callbacks.Callback):
     def resume(self):
         """Go on with the run that was interrupted, from the first epoch that it did not finish.
 
+        Returns:
+            False if there is none.
+
         Raises:
-            FileNotFoundError: there is none.
             ValueError: it had other settings, or the file is none of ours.
         """
-        self.state = read_checkpoint(self.path)
+        content = from_first(self.path.read_bytes() if self.path.exists() else b"")
+        if not content:
+            return False
+        self.state = read_checkpoint(io.BytesIO(content), self.path)
         settings = self.state["settings"]
         for name, value in self.settings.items():
             if settings.get(name) != value:
@@ -41,6 +49,7 @@ class Checkpoint(keras.callbacks.Callback):
                     f"has {value}. Give it the same flags and pictures, or leave out --resume."
                 )
         self.first_epoch, self.finished = self.state["epochs"], self.state["finished"]
+        return True
 
     def follow(self, early_stopping, history):
         """Name the callbacks whose state belongs to the run; they must come before this one."""
@@ -67,6 +76,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.finished = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if not is_first():
+            return
         state = {
             "settings": self.settings,
             "epochs": epoch + 1,
@@ -87,7 +98,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def remove(self):
         """Remove the file of a run that went to its end; that of an interrupted one stays."""
-        if self.finished:
+        if self.finished and is_first():
             self.path.unlink(missing_ok=True)
 
 
@@ -106,21 +117,22 @@ def write_checkpoint(path, state):
         new.unlink(missing_ok=True)
 
 
-def read_checkpoint(path):
+def read_checkpoint(file, path):
     """Return a dict: settings, epochs, finished, early_stopping, history, variables, best_weights.
 
+    Args:
+        file: binary file object.
+        path: its name, for the message.
+
     Raises:
-        FileNotFoundError: there is none.
         ValueError: the file is no checkpoint.
     """
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            state = json.loads(file["state"].tobytes())
+        with np.load(file, allow_pickle=False) as arrays:
+            state = json.loads(arrays["state"].tobytes())
             for name in ARRAYS:
-                count = sum(key.startswith(f"{name}/") for key in file)
-                state[name] = [file[f"{name}/{i}"] for i in range(count)]
-    except FileNotFoundError:
-        raise
+                count = sum(key.startswith(f"{name}/") for key in arrays)
+                state[name] = [arrays[f"{name}/{i}"] for i in range(count)]
     except Exception as error:  # zipfile, NumPy and json each raise their own
         raise ValueError(
             f"Expected the checkpoint of a run, got something else: {path}. Remove it, start anew"

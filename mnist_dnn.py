@@ -10,6 +10,7 @@ any picture -> `pil_to_mnist`, 28x28 like MNIST -> network -> (digit, ten probab
 
 import argparse
 import functools
+import io
 import itertools
 import logging
 import os
@@ -29,6 +30,7 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image, ImageOps
 
+import distributed
 from checkpoint import Checkpoint
 from dense_numpy import require_model, softmax
 from pictures import open_picture
@@ -387,17 +389,21 @@ def batch_places(count, batch_size, seed, epoch, shares=1):
 def varied_batches(pictures, batch_size, seed, first_epoch=0):
     """Yield batches for ever, each picture once in an epoch, varied anew (`augment`).
 
-    What a batch holds depends on the seed, the epoch and its place in that alone.
+    What a batch holds depends on the seed, the epoch and its place in that alone. Of processes that
+    train together, each makes the part of a batch that its own devices take.
 
     Returns:
         A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and uint8 (k,).
     """
+    devices, ours = distributed.device_shares()
 
     def batches():
         for epoch in itertools.count(first_epoch):
-            for step, places in enumerate(batch_places(len(pictures), batch_size, seed, epoch)):
-                images, labels = pictures.gather(places.ravel())
-                yield images, labels, np.array([seed, epoch << 32 | step], "int64")
+            order = batch_places(len(pictures), batch_size, seed, epoch, devices)
+            for step, places in enumerate(order):
+                images, labels = pictures.gather(places[:, ours].ravel())
+                variation = epoch << 32 | step * devices + ours.start
+                yield images, labels, np.array([seed, variation], "int64")
 
     signature = (
         tf.TensorSpec((None, 28, 28), tf.uint8),
@@ -406,6 +412,13 @@ def varied_batches(pictures, batch_size, seed, first_epoch=0):
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     return dataset.map(augment, num_parallel_calls=1).prefetch(2)
+
+
+def own_share(pictures):
+    """Return the pictures that fall to this process, as many as to each of the others."""
+    devices, ours = distributed.device_shares()
+    places = np.arange(len(pictures) - len(pictures) % devices).reshape(-1, devices)
+    return pictures.select(places[:, ours].ravel())
 
 
 def train(
@@ -444,7 +457,8 @@ def train(
         keras.optimizers.AdamW(schedule),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=False,  # XLA is several times slower on a CPU
+        # TensorFlow's XLA is several times slower on a CPU
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
     best = keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)
     history = keras.callbacks.History()
@@ -452,7 +466,7 @@ def train(
     if checkpoint:
         checkpoint.follow(best, history)
         first_epoch = epochs if checkpoint.finished else checkpoint.first_epoch
-    images, labels = validation.gather()
+    images, labels = own_share(validation).gather()
     try:
         model.fit(
             varied_batches(training, batch_size, seed, first_epoch),
@@ -463,7 +477,7 @@ def train(
             epochs=epochs,
             callbacks=[best, history, *[checkpoint] * bool(checkpoint)],
             shuffle=False,  # the batches are shuffled already
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=(1 if sys.stdout.isatty() else 2) if distributed.is_first() else 0,
         )
     except KeyboardInterrupt:
         if best.best_weights is None:
@@ -798,11 +812,15 @@ def parse_arguments(argv=None):
     parser.add_argument("--model", choices=BUILDERS, default="dense", help="to train")
     words = "go on with a run that was interrupted, with the same flags"
     parser.add_argument("--resume", action="store_true", help=words)
+    words = "share the work with other hosts or GPUs, see the README"
+    parser.add_argument("--distributed", action="store_true", help=words)
     words = "read these pictures instead of training"
     parser.add_argument("--predict", nargs="+", metavar="FILE", help=words)
     args = parser.parse_args(argv)
     if min(args.epochs, args.batch_size, args.patience, args.ensemble) < 1:
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
+    if args.start_from and args.distributed:
+        parser.error("--start-from goes on with a model on one machine: no --distributed")
     if args.start_from and (args.ensemble > 1 or args.model != "dense"):
         parser.error("--start-from goes on with the model that it names: no --model, no --ensemble")
     if args.learning_rate <= 0 or args.synthetic_share < 0:
@@ -832,11 +850,15 @@ def main(argv=None):
     try:
         return read(args) if args.predict else run(args)
     except (OSError, ValueError) as error:
-        sys.exit(f"Error: {error}")
+        distributed.fail(f"Error: {error}")
 
 
 def run(args):
     """Load, split, build, train, test, save, plot."""
+    if args.distributed:
+        distributed.start()
+        if not distributed.is_first():  # the first process says it all
+            sys.stdout = io.StringIO()
     check_output(args.output)
     source, data, test = load_data(args.data_dir)
     output = Path(args.output)
@@ -858,7 +880,12 @@ def run(args):
         f"{len(test[1]):,} to test; {len(training) - count:,} drawn digits mixed in"
     )
     checkpoints = open_checkpoints(output, training, args)
-    history = train_members(members, training, validation, checkpoints, args)
+    with distributed.lost_host_is_named():
+        history = train_members(members, training, validation, checkpoints, args)
+        first, members = distributed.is_first(), distributed.detach(members)
+    if not first:
+        return 0
+    calibrate(members, *validation.gather())
     model = build_ensemble(members) if len(members) > 1 else members[0]
 
     scores = measure(model, *test)
@@ -887,8 +914,7 @@ def open_checkpoints(output, training, args):
     for number in range(1, args.ensemble + 1):
         checkpoint = Checkpoint(output.with_name(f"{output.name}.checkpoint-{number}"), settings)
         checkpoints.append(checkpoint)
-        if args.resume and checkpoint.path.exists():
-            checkpoint.resume()
+        if args.resume and checkpoint.resume():
             print(f"Network {number} goes on after epoch {checkpoint.first_epoch}")
         elif checkpoint.path.exists():
             warnings.warn(
@@ -902,7 +928,7 @@ def open_checkpoints(output, training, args):
 
 
 def train_members(members, training, validation, checkpoints, args):
-    """Train each network in place, then calibrate all; return the last one's history."""
+    """Train each network in place; return the last one's history."""
     for number, (model, checkpoint) in enumerate(zip(members, checkpoints)):
         if len(members) > 1:
             print(f"Network {number + 1} of {len(members)}")
@@ -917,7 +943,6 @@ def train_members(members, training, validation, checkpoints, args):
             seed=args.seed + number,
             checkpoint=checkpoint,
         )
-    calibrate(members, *validation.gather())
     return history
 
 

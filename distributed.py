@@ -1,0 +1,112 @@
+"""Train on several machines or GPUs at once: data-parallel, by Keras's distribution API on JAX."""
+
+import contextlib
+import functools
+import os
+import sys
+
+import keras
+import numpy as np
+
+HEARTBEAT = 30  # seconds without a sign of life after which a host counts as lost
+
+
+def start():
+    """Join the other hosts, if Keras's environment variables name any, and use all their devices.
+
+    Raises:
+        ValueError: Keras does not run on JAX.
+    """
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            "Expected Keras on JAX: python -m pip install jax, then "
+            "KERAS_BACKEND=jax python mnist_dnn.py --distributed"
+        )
+    import jax
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only makes batches; JAX needs the memory
+    if "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ:
+        patient = jax.distributed.initialize  # for 100 seconds, and Keras has no word for it
+        jax.distributed.initialize = functools.partial(patient, heartbeat_timeout_seconds=HEARTBEAT)
+        keras.distribution.initialize()
+    # every process makes its share of each batch itself
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+
+
+def processes():
+    """Return the number of processes that train together."""
+    if keras.distribution.distribution() is None:
+        return 1
+    import jax
+
+    return jax.process_count()
+
+
+def is_first():
+    """Tell whether this process is the one that prints and saves."""
+    if processes() == 1:
+        return True
+    import jax
+
+    return jax.process_index() == 0
+
+
+def device_shares():
+    """Return the number of devices of all processes, and the slice of those that are ours."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1, slice(0, 1)
+    import jax
+
+    devices = distribution.device_mesh.devices.size
+    ours = devices // jax.process_count()
+    return devices, slice(jax.process_index() * ours, (jax.process_index() + 1) * ours)
+
+
+def from_first(content):
+    """Return the bytes that the first process gives; all processes have to call this."""
+    if processes() == 1:
+        return content
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    size = int(broadcast_one_to_all(np.int32(len(content))))
+    array = np.zeros(size, "uint8")
+    if is_first():
+        array[:] = np.frombuffer(content, "uint8")
+    return np.asarray(broadcast_one_to_all(array)).tobytes()
+
+
+def detach(models):
+    """Return copies of trained models that this process can use without the others."""
+    if keras.distribution.distribution() is None:
+        return models
+    weights = [model.get_weights() for model in models]
+    keras.distribution.set_distribution(None)
+    copies = [keras.models.clone_model(model) for model in models]
+    for copy, values in zip(copies, weights):
+        copy.set_weights(values)
+    return copies
+
+
+@contextlib.contextmanager
+def lost_host_is_named():
+    """Turn what JAX raises when another process does not answer into a ConnectionError."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if processes() == 1:
+            raise
+        reason = str(error).splitlines()[0]
+        raise ConnectionError(
+            f"Another host was lost, or ended with an error of its own ({reason}). "
+            "Start all hosts again, with --resume"
+        ) from error
+
+
+def fail(message):
+    """End this process with a message; others must not wait for it until they time out."""
+    if processes() == 1:
+        sys.exit(message)
+    print(message, file=sys.stderr, flush=True)
+    os._exit(1)

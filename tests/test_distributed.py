@@ -1,0 +1,140 @@
+"""Real processes on this machine train together, over the loopback, as hosts would."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_checkpoint import save_folders, weights
+
+from mnist_dnn import Pictures, batch_places, main
+
+pytest.importorskip("jax", reason="training on several hosts needs JAX")
+ROOT = Path(__file__).parents[1]
+FLAGS = ["--distributed", "--epochs", "3", "--batch-size", "64", "--synthetic-share", "0"]
+# what mnist_dnn.py does, and a note of the pictures seen and the weights in the end
+HOST = """
+import sys, numpy as np
+import distributed, mnist_dnn
+seen, notes = [], sys.argv.pop(1)
+gather, detach = mnist_dnn.Pictures.gather, distributed.detach
+def gather_and_note(pictures, places=slice(None)):
+    seen.append(pictures.rows[places])
+    return gather(pictures, places)
+def detach_and_note(models):
+    np.savez(notes, *models[0].get_weights(), batches=np.concatenate(seen[1:5]))
+    return detach(models)
+mnist_dnn.Pictures.gather, distributed.detach = gather_and_note, detach_and_note
+sys.exit(mnist_dnn.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, digits):
+    """Drawn digits as train/0-9 and test/0-9."""
+    root = tmp_path_factory.mktemp("digits")
+    save_folders(root / "train", digits[0][:260], digits[1][:260])
+    save_folders(root / "test", digits[0][260:], digits[1][260:])
+    return root
+
+
+def start_hosts(count, folders, output, *flags):
+    """Start processes that train together; their notes are beside `output`."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    hosts = []
+    for number in range(count):
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+            "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
+        }
+        command = [sys.executable, "-c", HOST, f"{output}-{number}.npz", *FLAGS, *flags]
+        command += ["--data-dir", folders, "--output", output]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        hosts.append(subprocess.Popen(command, env=environment, cwd=ROOT, **pipes))
+    return hosts
+
+
+def finish(hosts, seconds=240):
+    """Wait for processes; return what each said."""
+    try:
+        return [host.communicate(timeout=seconds) for host in hosts]
+    finally:
+        for host in hosts:
+            host.kill()
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3])
+def test_each_picture_is_seen_once_in_an_epoch(shares):
+    batches = batch_places(1000, 64, seed=3, epoch=5, shares=shares)
+    places = np.concatenate([batch.ravel() for batch in batches])
+    assert len(batches) == 16 and max(batch.size for batch in batches) <= 64
+    assert len(places) == len(set(places)) == 1000 - 1000 % shares
+    other = np.concatenate([b.ravel() for b in batch_places(1000, 64, 3, 6, shares)])
+    assert not np.array_equal(places, other)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_hosts_share_the_pictures_and_end_with_equal_weights(folders, tmp_path, count):
+    hosts = start_hosts(count, folders, tmp_path / "a.h5")
+    said = finish(hosts)
+    assert [host.returncode for host in hosts] == [0] * count, said
+    assert "Saved" in said[0][0] and not any("pictures" in out for out, _ in said[1:])
+    notes = [np.load(tmp_path / f"a.h5-{number}.npz") for number in range(count)]
+    for name in set(notes[0].files) - {"batches"}:
+        assert all(np.array_equal(notes[0][name], each[name]) for each in notes[1:])
+    seen = np.concatenate([each["batches"] for each in notes])
+    assert len(seen) == len(set(seen)) > 200  # the first epoch, in four batches
+    saved = weights(tmp_path / "a.h5")
+    assert any(np.array_equal(notes[0]["arr_0"], values) for values in saved.values())
+
+
+def test_a_lost_host_ends_the_others_and_they_resume(folders, tmp_path):
+    output, kept = tmp_path / "a.h5", tmp_path / "a.h5.checkpoint-1"
+    flags = ["--epochs", "60", "--patience", "60"]
+    hosts = start_hosts(2, folders, output, *flags)
+    while not kept.exists() and hosts[1].poll() is None:
+        time.sleep(0.05)
+    os.kill(hosts[1].pid, signal.SIGKILL)
+    start = time.monotonic()
+    said = finish(hosts)
+    assert time.monotonic() - start < 60 and hosts[0].returncode == 1
+    assert "Another host was lost" in said[0][1] and "--resume" in said[0][1]
+    assert kept.exists() and not output.exists()
+    said = finish(start_hosts(2, folders, output, *flags, "--resume"))
+    assert "Network 1 goes on after epoch" in said[0][0] and output.exists(), said
+    assert not kept.exists()
+
+
+def test_several_devices_of_one_machine_are_used(folders, tmp_path):
+    devices = "--xla_force_host_platform_device_count=2"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": devices}
+    notes, output = tmp_path / "notes.npz", tmp_path / "a.h5"
+    command = [sys.executable, "-c", HOST, notes, *FLAGS, "--data-dir", folders]
+    said = subprocess.run(
+        [*command, "--output", output], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    assert output.exists(), said
+    assert len(set(np.load(notes)["batches"])) % 2 == 0  # a share for each device
+
+
+def test_without_jax_it_says_what_to_run(tmp_path):
+    with pytest.raises(SystemExit, match=r"KERAS_BACKEND=jax python mnist_dnn\.py --distributed"):
+        main([*FLAGS, "--output", str(tmp_path / "a.h5")])
+
+
+def test_pictures_of_several_arrays_are_gathered_in_order(digits):
+    images, labels = digits
+    both = Pictures(images[:100], labels[:100]) + Pictures(images[100:], labels[100:])
+    places = np.array([250, 3, 99, 100, 3])
+    gathered = both.select(np.arange(400)[::-1]).gather(399 - places)
+    assert np.array_equal(gathered[0], images[places])
+    assert np.array_equal(gathered[1], labels[places])
