@@ -6,6 +6,7 @@ FOLDER holds pictures and a MANIFEST.csv with the columns path, label, source an
 """
 
 import argparse
+import contextlib
 import csv
 import sys
 import time
@@ -17,10 +18,10 @@ from PIL import Image, ImageOps
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from paper import KINDS, draw_paper
+from paper import KINDS, draw_letter, draw_paper, draw_scribble
 
 import pil_to_mnist as front
-from mnist_dnn import load_trained_model, open_picture, predict_images
+from mnist_dnn import load_trained_model, open_picture, predict_images, predict_pil_image
 
 
 def resize_only(image):
@@ -158,6 +159,15 @@ def count_refused_sheets():
     return refused
 
 
+def share_in_doubt(images, model, doubt=0.9):
+    """Return the percentage of pictures refused, or read with less confidence than `doubt`."""
+    sure = 0
+    for image in images:
+        with contextlib.suppress(front.NoDigitError):
+            sure += predict_pil_image(image, model)[1].max() >= doubt
+    return 100 - 100 * sure / len(images)
+
+
 def time_photos(rows, side, count, model):
     """Return the median milliseconds for some photos, brought to `side` pixels beforehand."""
     resized = []
@@ -190,6 +200,12 @@ def main():
         print_row(f"ours without: {name}", score(rows, without), times)
     print("\nWorst: " + ", ".join(f"{name} {value:.0f} %" for name, value in scores["worst"]))
     print(f"Empty sheets refused: {count_refused_sheets()} of {100 * len(KINDS)}")
+    rng = np.random.default_rng(2)
+    for name, draw in (("letters", draw_letter), ("scribbles", draw_scribble)):
+        share = share_in_doubt([draw(rng) for _ in range(500)], model)
+        print(f"In doubt, less than 90 % sure: {share:.0f} % of 500 {name}")
+    share = share_in_doubt([row["image"] for row in rows], model)
+    print(f"In doubt, less than 90 % sure: {share:.1f} % of these pictures")
     for side, count in ((300, 50), (4000, 10)):
         print(f"Photos {side} pixels long: {time_photos(rows, side, count, model):.1f} ms")
     if args.sheet:

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 KINDS = ("flat", "noisy", "soft shadow", "hard shadow", "ruled", "squared")
 
@@ -60,6 +60,25 @@ def write_on(paper, digit, rng, side=None, ink=None, place=None):
     cover.paste(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), (left, top))
     opacity = np.asarray(cover, "float32")[..., None] / 255
     return _to_image(np.asarray(paper, "float32") * (1 - opacity * (1 - ink)))
+
+
+LETTERS = "ABCDEFGHJKLMNPQRTUVWXYabcdefhijkmnprtuvwxy"  # not those that are like 0, 1, 5, 2, 9
+
+
+def draw_letter(rng):
+    """Draw a letter that is like no digit, in Pillow's font, a little turned: grey image."""
+    sheet, font = Image.new("L", (300, 300), 255), ImageFont.load_default(rng.integers(120, 220))
+    letter = LETTERS[rng.integers(len(LETTERS))]
+    ImageDraw.Draw(sheet).text((150, 150), letter, fill=30, font=font, anchor="mm")
+    return sheet.rotate(rng.uniform(-12, 12), fillcolor=255)
+
+
+def draw_scribble(rng):
+    """Draw an aimless line with corners: grey image."""
+    sheet, corners = Image.new("L", (300, 300), 255), rng.uniform(60, 240, (rng.integers(5, 12), 2))
+    way = [tuple(corner) for corner in corners]
+    ImageDraw.Draw(sheet).line(way, fill=20, width=int(rng.integers(6, 16)), joint="curve")
+    return sheet
 
 
 def off_centre(image):
