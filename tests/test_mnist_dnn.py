@@ -1,5 +1,7 @@
+import errno
 import re
 import socket
+import subprocess
 import sys
 import time
 import warnings
@@ -8,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from matplotlib.figure import Figure
 from PIL import Image
@@ -16,6 +19,7 @@ import mnist_dnn
 from mnist_dnn import (
     Pictures,
     augment,
+    build_cnn,
     build_dnn,
     build_ensemble,
     calibrate,
@@ -402,6 +406,112 @@ def test_an_interrupted_save_leaves_the_old_model(model, digits, tmp_path, monke
     assert len(predict_images(digits[0], load_trained_model(tmp_path / "a.h5"))) == 400
 
 
+@pytest.fixture(scope="module", params=["dense", "cnn", "ensemble"])
+def network(request, model):
+    networks = {
+        "dense": lambda: model,
+        "cnn": build_cnn,
+        "ensemble": lambda: build_ensemble([copy_of(model, 1), copy_of(model, 0.5)]),
+    }
+    return networks[request.param]()
+
+
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_tensorflow_serving_gets_what_the_readme_documents(network, tmp_path_factory, count):
+    folder = tmp_path_factory.mktemp("digits") / "1"
+    save_trained_model(network, folder)
+    images = draw_digits(count, seed=3)[0]
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    assert signature.structured_input_signature[1] == {
+        "images": tf.TensorSpec((None, 28, 28), tf.uint8, name="images")
+    }
+    answer = signature(images=tf.constant(images))
+    assert {name: each.shape for name, each in answer.items()} == {"probabilities": (count, 10)}
+    for expected in (network, load_trained_model(folder)):
+        expected = predict_images(images, expected)
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
+def run_litert(path, images):
+    """Give the probabilities of a .tflite file, by the interpreter that comes with TensorFlow."""
+    runner = tf.lite.Interpreter(str(path)).get_signature_runner("serving_default")
+    return runner(images=images)["probabilities"]
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_litert_answers_as_keras_does(network, tmp_path, count):
+    images = draw_digits(count, seed=3)[0]
+    save_trained_model(network, tmp_path / "digits.tflite")
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.tflite"]
+    probabilities = run_litert(tmp_path / "digits.tflite", images)
+    np.testing.assert_allclose(probabilities, predict_images(images, network), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_litert_reads_mnist_as_keras_does(shipped, mnist, tmp_path):
+    save_trained_model(shipped, tmp_path / "digits.tflite")
+    probabilities = run_litert(tmp_path / "digits.tflite", mnist[1][0])
+    np.testing.assert_allclose(probabilities, predict_images(mnist[1][0], shipped), atol=1e-4)
+
+
+def test_a_litert_file_is_no_model_to_predict_with(model, tmp_path):
+    save_trained_model(model, tmp_path / "a.tflite")
+    with pytest.raises(SystemExit, match="LiteRT's own interpreter"):
+        main(["--predict", "a.png", "--output", str(tmp_path / "a.tflite")])
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 4 MB."""
+    (tmp_path / "disk").mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path / "disk")]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small file system cannot be mounted here: {error}")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.keras", "a.tflite", "a"])
+def test_a_full_disk_keeps_the_old_model(disk, name):
+    save_trained_model(build_dnn(hidden_units=8), disk / name)
+    old = {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")}
+    words = f"Could not save {disk / name}: No space left on device; the old model is kept"
+    with pytest.raises(OSError, match=f"^{re.escape(words)}$"):
+        save_trained_model(build_dnn(), disk / name)  # 7 MB
+    assert {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")} == old
+
+
+def test_a_full_disk_is_told_in_a_sentence(disk, folders):
+    flags = ["--epochs", "1", "--synthetic-share", "0", "--output", str(disk / "a.h5")]
+    with pytest.raises(SystemExit, match=r"^Error: Could not save \S+: No space left on device$"):
+        main(["--data-dir", str(folders), *flags])
+    assert not list(disk.iterdir())
+
+
+def test_a_disk_that_may_not_be_written_is_told_before_training(disk, model):
+    save_trained_model(model, disk / "a.h5")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(SystemExit, match=r"Read-only file system; the old model is kept$"):
+        main(["--output", str(disk / "a.h5")])
+    assert load_trained_model(disk / "a.h5").count_params() == model.count_params()
+
+
+def test_a_failed_save_keeps_the_old_model(model, tmp_path, monkeypatch):
+    save_trained_model(model, tmp_path / "a.keras")
+
+    def refuse(path):
+        raise OSError(errno.EACCES, "in other words")
+
+    monkeypatch.setattr(model, "save", refuse)
+    with pytest.raises(OSError, match=r"Permission denied; the old model is kept$"):
+        save_trained_model(model, tmp_path / "a.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+    assert load_trained_model(tmp_path / "a.keras").count_params() == model.count_params()
+
+
 @pytest.mark.parametrize("name", ["a.pt", "pictures", "folder.h5"])
 def test_a_wrong_place_for_a_model_is_refused(model, tmp_path, name):
     (tmp_path / "pictures").mkdir()
@@ -464,6 +574,14 @@ def test_training_writes_model_and_plots(folders, tmp_path, monkeypatch, capsys)
     assert written == {"own.keras", "training_curves.png", "confusion_matrix.png"}
 
 
+def test_a_model_for_tensorflow_serving_is_trained_from_the_command_line(folders, tmp_path):
+    flags = ["--epochs", "1", "--synthetic-share", "0", "--output", str(tmp_path / "digits/1")]
+    assert main(["--data-dir", str(folders), *flags]) == 0
+    served = tf.saved_model.load(str(tmp_path / "digits/1")).signatures["serving_default"]
+    blank = tf.zeros((2, 28, 28), tf.uint8)
+    assert served(images=blank)["probabilities"].numpy().sum() == pytest.approx(2)
+
+
 def test_without_mnist_it_trains_on_drawn_digits(offline, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(load_mnist, "__defaults__", (1.0,))
     monkeypatch.setattr(mnist_dnn, "draw_digits", lambda n, seed: draw_digits(n // 100, seed))
@@ -499,7 +617,7 @@ def test_predict_prints_a_line_for_each_file(model_path, legible, tmp_path, caps
     ("flags", "words"),
     [
         (["--data-dir", "nowhere"], "Expected pictures in"),
-        (["--output", "model.pt"], "ending in .h5 or .keras"),
+        (["--output", "model.pt"], "ending in .h5, .keras or .tflite"),
         (["--predict", "a.png", "--output", "nowhere.h5"], "Run python mnist_dnn.py first"),
         (["--epochs", "0"], "at least 1"),
         (["--learning-rate", "0"], "more than 0"),
