@@ -1,4 +1,8 @@
+import csv
 import errno
+import io
+import itertools
+import os
 import re
 import socket
 import subprocess
@@ -34,6 +38,7 @@ from mnist_dnn import (
     plot_history,
     plot_mistakes,
     predict_digits,
+    predict_files,
     predict_images,
     predict_pil_image,
     save_trained_model,
@@ -43,6 +48,7 @@ from mnist_dnn import (
 from pil_to_mnist import NoDigitError
 from synthetic_digits import draw_digits
 
+ROOT = Path(__file__).parents[1]
 OPTIONS = {"epochs": 2, "batch_size": 64, "learning_rate": 2e-3, "patience": 5, "seed": 0}
 
 
@@ -601,16 +607,90 @@ def test_without_matplotlib_it_trains(folders, tmp_path, monkeypatch, capsys):
     assert output.exists()
 
 
-def test_predict_prints_a_line_for_each_file(model_path, legible, tmp_path, capsys):
+HEADER = ["picture", "digits", "confidence", "problem"]
+
+
+def test_predict_prints_a_row_for_each_file(model_path, legible, tmp_path, capsys):
     Image.fromarray(legible[0][0]).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no picture")
     paths = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
     explained = tmp_path / "explain.png"
     flags = ["--output", str(model_path), "--explain", str(explained)]
     assert main(["--predict", *paths, *flags]) == 1
-    out, err = capsys.readouterr()
-    assert out.startswith(f"{paths[0]}: {legible[1][0]} (") and explained.exists()
-    assert "b.png: Expected a PNG" in err and "c.png: There is no such file" in err
+    header, *rows = csv.reader(capsys.readouterr().out.splitlines())
+    assert header == HEADER and [row[0] for row in rows] == paths and explained.exists()
+    assert rows[0][1] == str(legible[1][0]) and 0.95 < float(rows[0][2]) <= 1 and not rows[0][3]
+    assert rows[1][1:3] == ["", ""] and rows[1][3].startswith("Expected a PNG")
+    assert rows[2][3] == "There is no such file"
+
+
+def test_predict_reads_folders_as_it_reads_each_picture(model, model_path, folders, capsys):
+    (folders / "notes.txt").write_text("no picture")
+    (folders / ".hidden.png").write_text("no picture")
+    (folders / "empty").mkdir()
+    assert main(["--predict", str(folders), "--output", str(model_path)]) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))[1:]
+    assert [row[0] for row in rows] == sorted(str(path) for path in folders.rglob("*/*.png"))
+    for path, digits, confidence, _ in rows[::40]:
+        digit, probabilities = predict_pil_image(Image.open(path), model)
+        assert (digits, confidence) == (str(digit), f"{probabilities.max():.4f}")
+    assert main(["--predict", str(folders / "empty"), "--output", str(model_path)]) == 1
+    assert "There is no picture in this folder" in capsys.readouterr().out
+
+
+def test_several_digits_make_one_row(model, legible, tmp_path):
+    path = str(tmp_path / "sheet.png")
+    sheet = Image.new("L", (400, 200), "white")
+    for place in (0, 1):
+        digit = Image.fromarray(255 - legible[0][place]).resize((140, 140))
+        sheet.paste(digit, (30 + 190 * place, 30))
+    sheet.save(path)
+    (a, p, _), (b, q, _) = predict_digits(sheet, model)
+    assert list(predict_files([path], model)) == [
+        [(path, f"{a}{b}", f"{p.max() * q.max():.4f}", "")]
+    ]
+
+
+def test_files_without_end_are_read_in_batches(model, legible, tmp_path):
+    Image.fromarray(legible[0][0]).save(tmp_path / "a.png")
+    batches = predict_files(itertools.cycle([tmp_path / "a.png", "b.png"]), model, batch_size=5)
+    for _ in range(3):
+        assert [bool(problem) for *_, problem in next(batches)].count(False) in (2, 3)
+
+
+def test_at_most_20_pictures_are_explained(model_path, folders, tmp_path, monkeypatch):
+    def count(pictures, model):
+        assert len(pictures) == 20
+        return Figure()
+
+    monkeypatch.setattr(mnist_dnn, "plot_explanations", count)
+    flags = ["--output", str(model_path), "--explain", str(tmp_path / "explain.png")]
+    assert main(["--predict", str(folders), *flags]) == 0
+    assert (tmp_path / "explain.png").exists()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems have neither such a name nor pty"
+)
+def test_the_table_is_whole_and_the_progress_bar_beside_it(model_path, folders):
+    name = 'caf\udce9, "a"\n.png'  # no UTF-8, and all that CSV has to quote
+    (folders / "test/0").joinpath(name).write_text("no picture")
+    terminal, stderr = os.openpty()
+    command = [sys.executable, ROOT / "mnist_dnn.py", "--predict", folders, "--output", model_path]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, timeout=300)
+    header, *rows = csv.reader(io.StringIO(os.fsdecode(done.stdout), newline=""))
+    assert done.returncode == 1 and header == HEADER and len(rows) == 401
+    assert [Path(path).name for path, _, _, problem in rows if problem] == [name]
+    assert "401/401" in os.read(terminal, 100_000).decode()
+
+
+def test_a_closed_pipe_ends_quietly(model_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, ROOT / "mnist_dnn.py", "--predict", "a.png", "--output", model_path]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 1 and "Error" not in done.stderr and "pipe" not in done.stderr
 
 
 @pytest.mark.parametrize(
