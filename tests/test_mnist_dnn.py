@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -488,6 +489,13 @@ def test_a_full_disk_keeps_the_old_model(disk, name):
     with pytest.raises(OSError, match=f"^{re.escape(words)}$"):
         save_trained_model(build_dnn(), disk / name)  # 7 MB
     assert {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")} == old
+
+
+def test_hdf5_is_not_begun_without_room_for_its_end(disk, model, model_path):
+    room = model_path.stat().st_size - 12_000  # HDF5 would stumble when it closes the file
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - room))
+    with pytest.raises(OSError, match=r"No space left on device$"):
+        save_trained_model(model, disk / "a.h5")
 
 
 def test_a_full_disk_is_told_in_a_sentence(disk, folders):
