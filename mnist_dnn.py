@@ -9,6 +9,8 @@ any picture -> `pil_to_mnist`, 28x28 like MNIST -> network -> (digit, ten probab
 """
 
 import argparse
+import contextlib
+import csv
 import functools
 import io
 import itertools
@@ -33,7 +35,7 @@ from PIL import Image, ImageOps
 import distributed
 from checkpoint import Checkpoint
 from dense_numpy import require_model, softmax
-from pictures import open_picture
+from pictures import find_pictures, open_picture
 from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
 from synthetic_digits import draw_digits
 
@@ -603,45 +605,123 @@ def predict_digits(image, model):
     return [(int(row.argmax()), row, box) for row, box in zip(rows, boxes)]
 
 
+def predict_files(paths, model, batch_size=256):
+    """Read picture files: each is decoded by itself, and a batch goes through the network at once.
+
+    Args:
+        paths: iterable of file names; one batch of them is held at a time.
+        model: as for `predict_images`.
+
+    Yields:
+        For each batch a list of `(path, digits, confidence, problem)`, strings: the digits in
+        reading order, the product of their probabilities, or else what is wrong with the file.
+    """
+    paths = iter(paths)
+    while batch := list(itertools.islice(paths, batch_size)):
+        found = [_find_in_file(path) for path in batch]
+        pictures = [pixels for digits, _ in found for pixels in digits]
+        rows = iter(predict_images(np.stack(pictures), model) if pictures else ())
+        yield [
+            (path, *_as_text(list(itertools.islice(rows, len(digits)))), problem)
+            for path, (digits, problem) in zip(batch, found)
+        ]
+
+
+def _find_in_file(path):
+    """Return the digits in a picture file, each uint8 (28, 28), and what is wrong with it."""
+    try:
+        return [pixels for pixels, _ in find_digits(open_picture(path))], ""
+    except ValueError as error:
+        return [], str(error)
+
+
+def _as_text(rows):
+    """Write probabilities, a list of float32 (10,), as digits and one confidence."""
+    digits = "".join(str(row.argmax()) for row in rows)
+    return digits, f"{np.prod([row.max() for row in rows]):.4f}" if rows else ""
+
+
 # Saving and loading
 
 
 def check_output(path):
     """Raise ValueError or OSError unless `save_trained_model` may write `path`."""
     path = Path(path)
-    if path.suffix not in ("", ".h5", ".keras"):
-        raise ValueError(f"Expected a model name ending in .h5 or .keras, or a folder, got {path}")
+    if path.suffix not in ("", ".h5", ".keras", ".tflite"):
+        raise ValueError(
+            f"Expected a model name ending in .h5, .keras or .tflite, or a folder, got {path}"
+        )
+    if path.suffix == ".tflite" and keras.backend.backend() != "tensorflow":
+        raise ValueError(f"Expected KERAS_BACKEND=tensorflow to convert to LiteRT, for {path}")
     if path.is_dir() != (path.suffix == "") and path.exists():
-        raise ValueError(f"Expected a file for .h5 and .keras, else a folder, got {path}")
+        raise ValueError(f"Expected a file for .h5, .keras and .tflite, else a folder, got {path}")
     if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise ValueError(f"Expected a new folder or an older model to replace, got {path}")
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.absolute().parent):
-        pass
+    with _saving(path):
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+
+
+@contextlib.contextmanager
+def _saving(path):
+    """Turn what a file system refuses into one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, tf.errors.OpError) as error:  # h5py's and TensorFlow's own
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else str(error).split("; ")[-1].split(" [Op")[0]
+        kept = "; the old model is kept" if path.exists() else ""
+        raise OSError(f"Could not save {path}: {reason}{kept}") from error
 
 
 def save_trained_model(model, path):
-    """Save as `name.h5`, `name.keras` or a SavedModel folder, chosen by the name's ending.
+    """Save as `name.h5`, `name.keras`, `name.tflite` or a SavedModel folder, by the name's ending.
 
     The model is written beside `path` and then moved there, so that `path` is never half written.
-    .h5 and SavedModel hold no optimizer; .keras does.
+    Only .keras holds the optimizer.
 
     Raises:
         ValueError: the name has another ending, or a folder with other contents is in its place.
+        OSError: it cannot be written; what was at `path` is still there.
     """
     check_output(path)
     path = Path(path).absolute()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as beside:
+    with _saving(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as beside:
         new = Path(beside, path.name)
-        if path.suffix == ".h5":
+        if path.suffix == ".h5":  # HDF5 stumbles when a disk gets full: find out before
+            new.write_bytes(bytes(4 * model.count_params() + 2**20))
             model.save(new, include_optimizer=False)
         elif path.suffix == ".keras":
             model.save(new)
         else:
-            model.export(new, verbose=False)
+            _export(model, new)
         if path.is_dir():  # a folder cannot be replaced in one step
             path.rename(Path(beside, "old"))
         new.replace(path)
+
+
+def _export(model, path):
+    """Write a SavedModel folder, or name.tflite, for servers and devices without Keras.
+
+    The signature `serving_default` takes `images`, uint8 (n, 28, 28), 0-255, ink bright, and gives
+    `probabilities`, float32 (n, 10). A SavedModel has `serve` as well, for `load_trained_model`:
+    float32 (n, 28, 28) in 0-1 -> float32 (n, 10).
+    """
+
+    def serving_default(images):
+        return {"probabilities": model(keras.ops.cast(images, "float32") / 255)}
+
+    folder = path.with_suffix("")
+    archive = keras.export.ExportArchive()
+    scaled = keras.InputSpec("float32", (None, 28, 28))
+    raw = keras.InputSpec("uint8", (None, 28, 28), name="images")
+    archive.track_and_add_endpoint("serve", model, [scaled])
+    archive.add_endpoint("serving_default", serving_default, [raw])
+    archive.write_out(folder, verbose=False)
+    if path.suffix == ".tflite":
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), ["serving_default"])
+        path.write_bytes(converter.convert())
 
 
 def load_trained_model(path):
@@ -653,6 +733,11 @@ def load_trained_model(path):
     """
     require_model(path)
     path = Path(path)
+    if path.suffix == ".tflite":
+        raise ValueError(
+            f"Expected a .h5, a .keras or a SavedModel folder to read pictures with, got {path}, "
+            "which is for LiteRT's own interpreter. Save the model under another name as well"
+        )
     try:
         if path.is_dir():
             served = layers.TFSMLayer(str(path), call_endpoint="serve")
@@ -801,11 +886,12 @@ def parse_arguments(argv=None):
         ("--ensemble", "N", 1, "networks to train and to save as one that averages them"),
         ("--synthetic-share", "X", 0.4, "of drawn digits to add; 0 for none"),
         ("--output", "NAME", "mnist_dnn.h5", "model to write, or to read with --predict: name.h5, "
-         "name.keras, or a SavedModel folder"),
+         "name.keras, or a SavedModel folder; name.tflite is written only"),
         ("--seed", "N", 0, "of everything random"),
         ("--start-from", "MODEL", None, "go on with this model, at a tenth of the learning rate; "
          "the pictures of --data-dir are added to MNIST"),
-        ("--explain", "PNG", None, "with --predict: draw what was found and seen"),
+        ("--explain", "PNG", None, "with --predict: draw what was found and seen in the "
+         "first 20 pictures"),
     ):  # fmt: skip
         kind = str if default is None else type(default)
         parser.add_argument(name, metavar=metavar, default=default, type=kind, help=words)
@@ -814,8 +900,8 @@ def parse_arguments(argv=None):
     parser.add_argument("--resume", action="store_true", help=words)
     words = "share the work with other hosts or GPUs, see the README"
     parser.add_argument("--distributed", action="store_true", help=words)
-    words = "read these pictures instead of training"
-    parser.add_argument("--predict", nargs="+", metavar="FILE", help=words)
+    words = "read these pictures, and those in these folders, instead of training; prints CSV"
+    parser.add_argument("--predict", nargs="+", metavar="PATH", help=words)
     args = parser.parse_args(argv)
     if min(args.epochs, args.batch_size, args.patience, args.ensemble) < 1:
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
@@ -850,6 +936,9 @@ def main(argv=None):
     try:
         return read(args) if args.predict else run(args)
     except (OSError, ValueError) as error:
+        if args.predict and isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it
+            return 1
         distributed.fail(f"Error: {error}")
 
 
@@ -993,27 +1082,38 @@ def save_plots(history, test, probabilities, output):
 
 
 def read(args):
-    """Print what each picture says; return 1 if one could not be read."""
-    model, pictures, status = load_trained_model(args.output), {}, 0
-    for path in args.predict:
-        try:
-            picture = open_picture(path)
-            if args.explain:
-                pictures[path] = picture
-            found = predict_digits(picture, model)
-            digits = "".join(str(digit) for digit, _, _ in found)
-            confidence = np.prod([probabilities.max() for _, probabilities, _ in found])
-            print(f"{path}: {digits} ({confidence:.1%})")
-        except ValueError as error:
-            print(f"{path}: {error}", file=sys.stderr)
-            status = 1
+    """Print what the pictures say as CSV, batch by batch; return 1 if one could not be read."""
+    model, table, status = load_trained_model(args.output), sys.stdout, 0
+    table.reconfigure(encoding="utf-8", errors="surrogateescape")  # a file may have any name
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("picture", "digits", "confidence", "problem"))
+    shows_progress = sys.stderr.isatty() and not table.isatty()
+    with contextlib.redirect_stdout(sys.stderr):  # Keras's progress bar is not for the table
+        total = sum(1 for _ in find_pictures(args.predict)) if shows_progress else 0
+        progress = keras.utils.Progbar(total, unit_name="picture")
+        for rows in predict_files(find_pictures(args.predict), model):
+            writer.writerows(rows)
+            table.flush()
+            if total > len(rows):
+                progress.add(len(rows))
+            status |= any(problem for *_, problem in rows)
+        if args.explain:
+            explain(args.predict, model, args.explain)
+    return int(status)
+
+
+def explain(names, model, output, count=20):
+    """Draw the first pictures, where Matplotlib is installed."""
+    pictures = {}
+    for path in itertools.islice(find_pictures(names), count):
+        with contextlib.suppress(ValueError):  # the table tells what is wrong with it
+            pictures[path] = open_picture(path)
     if pictures:
         try:
-            plot_explanations(pictures, model).savefig(args.explain, dpi=120)
-            print(f"Saved {args.explain}")
+            plot_explanations(pictures, model).savefig(output, dpi=120)
+            print(f"Saved {output}")
         except ImportError:
-            print(f"No {args.explain}: {NEEDS_MATPLOTLIB}")
-    return status
+            print(f"No {output}: {NEEDS_MATPLOTLIB}")
 
 
 if __name__ == "__main__":

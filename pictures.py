@@ -1,11 +1,36 @@
-"""Open picture files of every kind and bring them to upright grey or RGB. NumPy and Pillow only."""
+"""Find and open picture files of every kind, and bring them to upright grey or RGB.
+
+NumPy and Pillow only.
+"""
+
+import os
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # decoders that a picture may reach
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 50_000_000  # that are decoded
 LARGE = 1024  # pixels: a picture whose longest side is twice as long, or more, is reduced
+
+
+def find_pictures(names):
+    """Yield the files named, and the picture files in and below the folders named.
+
+    In a folder sorted files come first, then sorted folders; hidden ones are left out. A folder
+    without pictures, or one that cannot be looked into, is yielded itself: opening it fails.
+    """
+    for name in names:
+        empty, unreadable = True, []
+        for folder, folders, files in os.walk(name, onerror=unreadable.append):
+            folders[:] = sorted(each for each in folders if not each.startswith("."))
+            for file in sorted(files):
+                if file.lower().endswith(PICTURE_SUFFIXES) and not file.startswith("."):
+                    empty = False
+                    yield os.path.join(folder, file)
+        if empty:  # a file is no folder to walk through either
+            yield name
+        yield from (error.filename for error in unreadable if error.filename != name)
 
 
 def open_picture(file):
@@ -30,6 +55,8 @@ def open_picture(file):
         raise ValueError("Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture") from error
     except FileNotFoundError as error:
         raise ValueError("There is no such file") from error
+    except IsADirectoryError as error:
+        raise ValueError("There is no picture in this folder") from error
     except Exception as error:  # decoders raise nearly anything on a broken file
         raise ValueError(f"Expected a whole picture, got a broken one: {error}") from error
     return image

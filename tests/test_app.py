@@ -168,6 +168,12 @@ def test_a_model_that_numpy_does_not_know_is_served_by_keras(tmp_path, seven, mo
     assert post(client, image=encode(seven))[1]["digit"] == 7
 
 
+def test_a_litert_file_is_refused_with_a_sentence(tmp_path, model):
+    save_trained_model(model, tmp_path / "digits.tflite")
+    response = create_app(tmp_path / "digits.tflite").test_client().get("/healthz")
+    assert response.status_code == 503 and "LiteRT's own" in response.get_json()["error"]
+
+
 def test_a_dense_model_is_served_without_tensorflow(model_path):
     program = f"""
 import sys, app

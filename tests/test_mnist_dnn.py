@@ -1,5 +1,12 @@
+import csv
+import errno
+import io
+import itertools
+import os
 import re
+import shutil
 import socket
+import subprocess
 import sys
 import time
 import warnings
@@ -8,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from matplotlib.figure import Figure
 from PIL import Image
@@ -16,6 +24,7 @@ import mnist_dnn
 from mnist_dnn import (
     Pictures,
     augment,
+    build_cnn,
     build_dnn,
     build_ensemble,
     calibrate,
@@ -30,6 +39,7 @@ from mnist_dnn import (
     plot_history,
     plot_mistakes,
     predict_digits,
+    predict_files,
     predict_images,
     predict_pil_image,
     save_trained_model,
@@ -39,6 +49,7 @@ from mnist_dnn import (
 from pil_to_mnist import NoDigitError
 from synthetic_digits import draw_digits
 
+ROOT = Path(__file__).parents[1]
 OPTIONS = {"epochs": 2, "batch_size": 64, "learning_rate": 2e-3, "patience": 5, "seed": 0}
 
 
@@ -402,6 +413,120 @@ def test_an_interrupted_save_leaves_the_old_model(model, digits, tmp_path, monke
     assert len(predict_images(digits[0], load_trained_model(tmp_path / "a.h5"))) == 400
 
 
+@pytest.fixture(scope="module", params=["dense", "cnn", "ensemble"])
+def network(request, model):
+    networks = {
+        "dense": lambda: model,
+        "cnn": build_cnn,
+        "ensemble": lambda: build_ensemble([copy_of(model, 1), copy_of(model, 0.5)]),
+    }
+    return networks[request.param]()
+
+
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_tensorflow_serving_gets_what_the_readme_documents(network, tmp_path_factory, count):
+    folder = tmp_path_factory.mktemp("digits") / "1"
+    save_trained_model(network, folder)
+    images = draw_digits(count, seed=3)[0]
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    assert signature.structured_input_signature[1] == {
+        "images": tf.TensorSpec((None, 28, 28), tf.uint8, name="images")
+    }
+    answer = signature(images=tf.constant(images))
+    assert {name: each.shape for name, each in answer.items()} == {"probabilities": (count, 10)}
+    for expected in (network, load_trained_model(folder)):
+        expected = predict_images(images, expected)
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
+def run_litert(path, images):
+    """Give the probabilities of a .tflite file, by the interpreter that comes with TensorFlow."""
+    runner = tf.lite.Interpreter(str(path)).get_signature_runner("serving_default")
+    return runner(images=images)["probabilities"]
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_litert_answers_as_keras_does(network, tmp_path, count):
+    images = draw_digits(count, seed=3)[0]
+    save_trained_model(network, tmp_path / "digits.tflite")
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.tflite"]
+    probabilities = run_litert(tmp_path / "digits.tflite", images)
+    np.testing.assert_allclose(probabilities, predict_images(images, network), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_litert_reads_mnist_as_keras_does(shipped, mnist, tmp_path):
+    save_trained_model(shipped, tmp_path / "digits.tflite")
+    probabilities = run_litert(tmp_path / "digits.tflite", mnist[1][0])
+    np.testing.assert_allclose(probabilities, predict_images(mnist[1][0], shipped), atol=1e-4)
+
+
+def test_a_litert_file_is_no_model_to_predict_with(model, tmp_path):
+    save_trained_model(model, tmp_path / "a.tflite")
+    with pytest.raises(SystemExit, match="LiteRT's own interpreter"):
+        main(["--predict", "a.png", "--output", str(tmp_path / "a.tflite")])
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 4 MB."""
+    (tmp_path / "disk").mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path / "disk")]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small file system cannot be mounted here: {error}")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.keras", "a.tflite", "a"])
+def test_a_full_disk_keeps_the_old_model(disk, name):
+    save_trained_model(build_dnn(hidden_units=8), disk / name)
+    old = {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")}
+    words = f"Could not save {disk / name}: No space left on device; the old model is kept"
+    with pytest.raises(OSError, match=f"^{re.escape(words)}$"):
+        save_trained_model(build_dnn(), disk / name)  # 7 MB
+    assert {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")} == old
+
+
+def test_hdf5_is_not_begun_without_room_for_its_end(disk, model, model_path):
+    room = model_path.stat().st_size - 12_000  # HDF5 would stumble when it closes the file
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - room))
+    with pytest.raises(OSError, match=r"No space left on device$"):
+        save_trained_model(model, disk / "a.h5")
+
+
+@pytest.mark.filterwarnings("ignore:Epoch 1 could not be kept")  # on the same disk
+def test_a_full_disk_is_told_in_a_sentence(disk, folders):
+    flags = ["--epochs", "1", "--synthetic-share", "0", "--output", str(disk / "a.h5")]
+    with pytest.raises(SystemExit, match=r"^Error: Could not save \S+: No space left on device$"):
+        main(["--data-dir", str(folders), *flags])
+    assert not list(disk.iterdir())
+
+
+def test_a_disk_that_may_not_be_written_is_told_before_training(disk, model):
+    save_trained_model(model, disk / "a.h5")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(SystemExit, match=r"Read-only file system; the old model is kept$"):
+        main(["--output", str(disk / "a.h5")])
+    assert load_trained_model(disk / "a.h5").count_params() == model.count_params()
+
+
+def test_a_failed_save_keeps_the_old_model(model, tmp_path, monkeypatch):
+    save_trained_model(model, tmp_path / "a.keras")
+
+    def refuse(path):
+        raise OSError(errno.EACCES, "in other words")
+
+    monkeypatch.setattr(model, "save", refuse)
+    with pytest.raises(OSError, match=r"Permission denied; the old model is kept$"):
+        save_trained_model(model, tmp_path / "a.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+    assert load_trained_model(tmp_path / "a.keras").count_params() == model.count_params()
+
+
 @pytest.mark.parametrize("name", ["a.pt", "pictures", "folder.h5"])
 def test_a_wrong_place_for_a_model_is_refused(model, tmp_path, name):
     (tmp_path / "pictures").mkdir()
@@ -464,6 +589,14 @@ def test_training_writes_model_and_plots(folders, tmp_path, monkeypatch, capsys)
     assert written == {"own.keras", "training_curves.png", "confusion_matrix.png"}
 
 
+def test_a_model_for_tensorflow_serving_is_trained_from_the_command_line(folders, tmp_path):
+    flags = ["--epochs", "1", "--synthetic-share", "0", "--output", str(tmp_path / "digits/1")]
+    assert main(["--data-dir", str(folders), *flags]) == 0
+    served = tf.saved_model.load(str(tmp_path / "digits/1")).signatures["serving_default"]
+    blank = tf.zeros((2, 28, 28), tf.uint8)
+    assert served(images=blank)["probabilities"].numpy().sum() == pytest.approx(2)
+
+
 def test_without_mnist_it_trains_on_drawn_digits(offline, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(load_mnist, "__defaults__", (1.0,))
     monkeypatch.setattr(mnist_dnn, "draw_digits", lambda n, seed: draw_digits(n // 100, seed))
@@ -483,23 +616,97 @@ def test_without_matplotlib_it_trains(folders, tmp_path, monkeypatch, capsys):
     assert output.exists()
 
 
-def test_predict_prints_a_line_for_each_file(model_path, legible, tmp_path, capsys):
+HEADER = ["picture", "digits", "confidence", "problem"]
+
+
+def test_predict_prints_a_row_for_each_file(model_path, legible, tmp_path, capsys):
     Image.fromarray(legible[0][0]).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no picture")
     paths = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
     explained = tmp_path / "explain.png"
     flags = ["--output", str(model_path), "--explain", str(explained)]
     assert main(["--predict", *paths, *flags]) == 1
-    out, err = capsys.readouterr()
-    assert out.startswith(f"{paths[0]}: {legible[1][0]} (") and explained.exists()
-    assert "b.png: Expected a PNG" in err and "c.png: There is no such file" in err
+    header, *rows = csv.reader(capsys.readouterr().out.splitlines())
+    assert header == HEADER and [row[0] for row in rows] == paths and explained.exists()
+    assert rows[0][1] == str(legible[1][0]) and 0.95 < float(rows[0][2]) <= 1 and not rows[0][3]
+    assert rows[1][1:3] == ["", ""] and rows[1][3].startswith("Expected a PNG")
+    assert rows[2][3] == "There is no such file"
+
+
+def test_predict_reads_folders_as_it_reads_each_picture(model, model_path, folders, capsys):
+    (folders / "notes.txt").write_text("no picture")
+    (folders / ".hidden.png").write_text("no picture")
+    (folders / "empty").mkdir()
+    assert main(["--predict", str(folders), "--output", str(model_path)]) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))[1:]
+    assert [row[0] for row in rows] == sorted(str(path) for path in folders.rglob("*/*.png"))
+    for path, digits, confidence, _ in rows[::40]:
+        digit, probabilities = predict_pil_image(Image.open(path), model)
+        assert (digits, confidence) == (str(digit), f"{probabilities.max():.4f}")
+    assert main(["--predict", str(folders / "empty"), "--output", str(model_path)]) == 1
+    assert "There is no picture in this folder" in capsys.readouterr().out
+
+
+def test_several_digits_make_one_row(model, legible, tmp_path):
+    path = str(tmp_path / "sheet.png")
+    sheet = Image.new("L", (400, 200), "white")
+    for place in (0, 1):
+        digit = Image.fromarray(255 - legible[0][place]).resize((140, 140))
+        sheet.paste(digit, (30 + 190 * place, 30))
+    sheet.save(path)
+    (a, p, _), (b, q, _) = predict_digits(sheet, model)
+    assert list(predict_files([path], model)) == [
+        [(path, f"{a}{b}", f"{p.max() * q.max():.4f}", "")]
+    ]
+
+
+def test_files_without_end_are_read_in_batches(model, legible, tmp_path):
+    Image.fromarray(legible[0][0]).save(tmp_path / "a.png")
+    batches = predict_files(itertools.cycle([tmp_path / "a.png", "b.png"]), model, batch_size=5)
+    for _ in range(3):
+        assert [bool(problem) for *_, problem in next(batches)].count(False) in (2, 3)
+
+
+def test_at_most_20_pictures_are_explained(model_path, folders, tmp_path, monkeypatch):
+    def count(pictures, model):
+        assert len(pictures) == 20
+        return Figure()
+
+    monkeypatch.setattr(mnist_dnn, "plot_explanations", count)
+    flags = ["--output", str(model_path), "--explain", str(tmp_path / "explain.png")]
+    assert main(["--predict", str(folders), *flags]) == 0
+    assert (tmp_path / "explain.png").exists()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems have neither such a name nor pty"
+)
+def test_the_table_is_whole_and_the_progress_bar_beside_it(model_path, folders):
+    name = 'caf\udce9, "a"\n.png'  # no UTF-8, and all that CSV has to quote
+    (folders / "test/0").joinpath(name).write_text("no picture")
+    terminal, stderr = os.openpty()
+    command = [sys.executable, ROOT / "mnist_dnn.py", "--predict", folders, "--output", model_path]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, timeout=300)
+    header, *rows = csv.reader(io.StringIO(os.fsdecode(done.stdout), newline=""))
+    assert done.returncode == 1 and header == HEADER and len(rows) == 401
+    assert [Path(path).name for path, _, _, problem in rows if problem] == [name]
+    assert "401/401" in os.read(terminal, 100_000).decode()
+
+
+def test_a_closed_pipe_ends_quietly(model_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, ROOT / "mnist_dnn.py", "--predict", "a.png", "--output", model_path]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 1 and "Error" not in done.stderr and "pipe" not in done.stderr
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--data-dir", "nowhere"], "Expected pictures in"),
-        (["--output", "model.pt"], "ending in .h5 or .keras"),
+        (["--output", "model.pt"], "ending in .h5, .keras or .tflite"),
         (["--predict", "a.png", "--output", "nowhere.h5"], "Run python mnist_dnn.py first"),
         (["--epochs", "0"], "at least 1"),
         (["--learning-rate", "0"], "more than 0"),
