@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_dnn import (
     build_dnn,
@@ -18,12 +19,27 @@ from pil_to_mnist import is_normalised
 from synthetic_digits import draw_digits
 
 
+def save_folders(root, images, labels, ending="png"):
+    for i, (image, label) in enumerate(zip(images, labels)):
+        (root / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(root / str(label) / f"{i:03d}.{ending}")
+
+
 @pytest.fixture(scope="session")
 def digits():
     """400 drawn digits in MNIST's form: uint8 (400, 28, 28) and (400,)."""
     images, labels = draw_digits(450, seed=5)
     chosen = np.flatnonzero(is_normalised(images))[:400]
     return images[chosen], labels[chosen]
+
+
+@pytest.fixture
+def folders(tmp_path, digits):
+    """Drawn digits as train/0-9 and test/0-9."""
+    images, labels = digits
+    save_folders(tmp_path / "train", images[:300], labels[:300])
+    save_folders(tmp_path / "test", images[300:], labels[300:])
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

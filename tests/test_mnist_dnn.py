@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import save_folders
 from keras import layers
 from matplotlib.figure import Figure
 from PIL import Image
@@ -32,28 +33,12 @@ from mnist_dnn import (
     predict_images,
     predict_pil_image,
     save_trained_model,
-    stratified_split,
     train,
 )
 from pil_to_mnist import NoDigitError
 from synthetic_digits import draw_digits
 
 OPTIONS = {"epochs": 2, "batch_size": 64, "learning_rate": 2e-3, "patience": 5, "seed": 0}
-
-
-def save_folders(root, images, labels, ending="png"):
-    for i, (image, label) in enumerate(zip(images, labels)):
-        (root / str(label)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(root / str(label) / f"{i:03d}.{ending}")
-
-
-@pytest.fixture
-def folders(tmp_path, digits):
-    """Drawn digits as train/0-9 and test/0-9."""
-    images, labels = digits
-    save_folders(tmp_path / "train", images[:300], labels[:300])
-    save_folders(tmp_path / "test", images[300:], labels[300:])
-    return tmp_path
 
 
 @pytest.fixture
@@ -85,63 +70,6 @@ def test_mnist_has_its_published_counts(mnist):
     assert np.bincount(y_train).tolist() == train_counts
     assert np.bincount(y_test).tolist() == test_counts
     assert x_test.mean() / 255 == pytest.approx(0.1325, abs=1e-4)
-
-
-def test_normalised_pictures_come_back_identical(folders, digits):
-    (x_train, y_train), (x_test, y_test) = load_image_folders(folders)
-    order = np.argsort(digits[1][:300], kind="stable")  # folders are read digit by digit
-    assert np.array_equal(x_train, digits[0][:300][order])
-    assert np.array_equal(y_train, digits[1][:300][order])
-    assert len(x_test) == len(y_test) == 100
-
-
-@pytest.mark.parametrize("ending", ["jpg", "webp", "bmp", "gif", "tiff"])
-def test_large_inverted_pictures_are_normalised(tmp_path, digits, ending):
-    images = [255 - np.kron(image, np.ones((5, 5), "uint8")) for image in digits[0][:20]]
-    save_folders(tmp_path, images, digits[1][:20], ending)
-    with pytest.warns(UserWarning, match="held out"):
-        (x_train, _), (x_test, _) = load_image_folders(tmp_path)
-    assert len(x_train) + len(x_test) == 20
-    assert x_train[:, 0].max() < 60 < 250 < x_train.max()
-
-
-def test_without_a_test_folder_every_digit_is_held_out(folders):
-    with pytest.warns(UserWarning, match="there is no test folder: 43 pictures are held out"):
-        _, (_, y_test) = load_image_folders(folders / "train")
-    assert set(y_test) == set(range(10))
-
-
-def test_unusable_files_are_named_together(folders):
-    (folders / "train" / "3" / "notes.txt").write_text("not a picture")
-    (folders / "train" / "4" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    Image.new("L", (50, 50), 255).save(folders / "test" / "5" / "blank.png")
-    Image.new("L", (28, 28), 255).save(folders / "test" / "5" / "blank_28x28.png")
-    (folders / "train" / "eleven").mkdir()
-    with pytest.warns(UserWarning) as caught:
-        (x_train, _), (x_test, _) = load_image_folders(folders)
-    text = str(caught.pop().message)
-    assert not caught.list and len(x_train) == 300 and len(x_test) == 100
-    assert all(
-        name in text
-        for name in ("notes.txt", "broken.png", "blank.png", "blank_28x28.png", "eleven")
-    )
-
-
-def test_a_folder_without_digits_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Expected pictures in"):
-        load_image_folders(tmp_path)
-
-
-def test_the_split_gives_every_digit_its_share():
-    labels = np.repeat(np.arange(10, dtype="uint8"), 60)  # sorted, as folders are
-    kept, held_out = stratified_split(labels, 1 / 6, seed=0)
-    assert np.bincount(labels[held_out]).tolist() == [10] * 10
-    assert sorted([*kept, *held_out]) == list(range(600))
-
-
-def test_the_split_leaves_rare_digits_to_training():
-    kept, held_out = stratified_split(np.array([0, 1, 1], "uint8"), 0.5, seed=0)
-    assert 0 in kept and len(held_out) == 1
 
 
 # Model and training
