@@ -29,14 +29,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 import distributed
 from checkpoint import Checkpoint
 from dense_numpy import softmax
 from model_files import check_output, load_trained_model, save_trained_model
+from picture_folders import load_image_folders, stratified_split
 from pictures import find_pictures, open_picture
-from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
+from pil_to_mnist import NoDigitError, find_digits, pil_to_mnist
 from synthetic_digits import draw_digits
 
 NEEDS_MATPLOTLIB = "it needs Matplotlib (python -m pip install matplotlib)"
@@ -83,97 +84,6 @@ def load_mnist(timeout=30.0):
             f"To supply it by hand, put mnist.npz at {cache}"
         )
     return outcome["data"]
-
-
-def load_image_folders(root, test_share=1 / 7, seed=0):
-    """Load pictures from `root/train/0-9/*` and `root/test/0-9/*`.
-
-    A `root` with the folders 0-9 directly inside is a training folder. Without a test folder, a
-    seeded stratified share of the training pictures is held out. Pictures may have any size and
-    mode: each goes through `pil_to_mnist`, which leaves pictures that already are like MNIST's as
-    they are. Files that cannot be used are skipped and named in one warning.
-
-    Returns:
-        `(x_train, y_train), (x_test, y_test)`: uint8 (n, 28, 28), ink bright, and uint8 (n,).
-
-    Raises:
-        FileNotFoundError: `root` has no folders named 0-9, or they hold no usable picture.
-    """
-    root, problems = Path(root), []
-    train_root = root / "train" if (root / "train").is_dir() else root
-    images, labels = _load_digit_folders(train_root, problems)
-    if (root / "test").is_dir():
-        test = _load_digit_folders(root / "test", problems)
-    else:
-        kept, held_out = stratified_split(labels, test_share, seed)
-        test = images[held_out], labels[held_out]
-        images, labels = images[kept], labels[kept]
-        problems.append(f"there is no test folder: {len(held_out):,} pictures are held out for it")
-    if problems:
-        warnings.warn(f"{root}:\n  " + "\n  ".join(problems), stacklevel=2)
-    return (images, labels), test
-
-
-def _load_digit_folders(root, problems):
-    """Load `root/0-9/*` as uint8 (n, 28, 28) and (n,); name what is unusable in `problems`."""
-    paths, labels = [], []
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if folder.name in tuple("0123456789") and folder.is_dir():
-            names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-            paths += [f"{folder}{os.sep}{name}" for name in names]
-            labels += [int(folder.name)] * len(names)
-        elif not folder.name.startswith(".") and folder.is_dir():
-            problems.append(f"{folder}: expected a folder named 0, 1, ... or 9")
-    images, usable = _load_pictures(paths, problems)
-    if not usable.any():
-        raise FileNotFoundError(
-            f"Expected pictures in {root / '0'} ... {root / '9'}, or in train/0 ... train/9 below "
-            f"it, got none that can be read. {' '.join(problems[:3])}"
-        )
-    return images[usable], np.array(labels, "uint8")[usable]
-
-
-def _load_pictures(paths, problems):
-    """Load pictures as uint8 (n, 28, 28), with a mask bool (n,) of those that could be used."""
-    images = np.zeros((len(paths), 28, 28), "uint8")
-    as_is, refused = np.zeros(len(paths), bool), {}
-    progress = keras.utils.Progbar(len(paths), unit_name="picture")
-    for i, path in enumerate(paths):
-        try:
-            image = open_picture(path)
-            as_is[i] = image.mode == "L" and image.size == (28, 28)
-            images[i] = image if as_is[i] else pil_to_mnist(image)
-        except ValueError as error:
-            refused[i] = error
-        if i % 1000 == 999 or i == len(paths) - 1:
-            progress.update(i + 1)
-    as_is[as_is] = ~is_normalised(images[as_is])
-    for i in np.flatnonzero(as_is):
-        try:
-            images[i] = pil_to_mnist(Image.fromarray(images[i]))
-        except NoDigitError as error:
-            refused[i] = error
-    problems += [f"{paths[i]}: {refused[i]}" for i in sorted(refused)]
-    return images, ~np.isin(np.arange(len(paths)), list(refused))
-
-
-def stratified_split(labels, share, seed):
-    """Split indices at random so that every class gives the same share, and keeps at least one.
-
-    Args:
-        labels: uint8 (n,).
-        share: of each class to hold out, 0-1.
-
-    Returns:
-        Indices to keep and indices held out, int64, both in random order.
-    """
-    order = np.random.default_rng(seed).permutation(len(labels))
-    held_out = np.zeros(len(labels), bool)
-    for digit in np.unique(labels):
-        members = order[labels[order] == digit]
-        count = min(max(round(share * len(members)), 1), len(members) - 1)
-        held_out[members[:count]] = True
-    return order[~held_out[order]], order[held_out[order]]
 
 
 class Pictures:

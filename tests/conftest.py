@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_dnn import (
     Pictures,
@@ -19,12 +21,36 @@ from pil_to_mnist import is_normalised
 from synthetic_digits import draw_digits
 
 
+def save_folders(root, images, labels, ending="png"):
+    for i, (image, label) in enumerate(zip(images, labels)):
+        (root / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(root / str(label) / f"{i:03d}.{ending}")
+
+
+def copy_of(model, sureness):
+    """Copy a network; its logits are multiplied by `sureness`."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    last = copy.layers[-1]
+    last.set_weights([weights * sureness for weights in last.get_weights()])
+    return copy
+
+
 @pytest.fixture(scope="session")
 def digits():
     """400 drawn digits in MNIST's form: uint8 (400, 28, 28) and (400,)."""
     images, labels = draw_digits(450, seed=5)
     chosen = np.flatnonzero(is_normalised(images))[:400]
     return images[chosen], labels[chosen]
+
+
+@pytest.fixture
+def folders(tmp_path, digits):
+    """Drawn digits as train/0-9 and test/0-9."""
+    images, labels = digits
+    save_folders(tmp_path / "train", images[:300], labels[:300])
+    save_folders(tmp_path / "test", images[300:], labels[300:])
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

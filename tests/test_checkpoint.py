@@ -11,7 +11,8 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from test_mnist_dnn import OPTIONS, save_folders
+from conftest import save_folders
+from test_mnist_dnn import OPTIONS
 
 import checkpoint
 from checkpoint import Checkpoint

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checkpoint import save_folders, weights
+from conftest import save_folders
+from test_checkpoint import weights
 
 from mnist_dnn import Pictures, batch_places, main
 

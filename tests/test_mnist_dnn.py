@@ -1,10 +1,8 @@
 import csv
-import errno
 import io
 import itertools
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import copy_of, save_folders
 from keras import layers
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,7 +23,6 @@ import mnist_dnn
 from mnist_dnn import (
     Pictures,
     augment,
-    build_cnn,
     build_dnn,
     build_ensemble,
     calibrate,
@@ -43,7 +41,6 @@ from mnist_dnn import (
     predict_images,
     predict_pil_image,
     save_trained_model,
-    stratified_split,
     train,
 )
 from pil_to_mnist import NoDigitError
@@ -51,21 +48,6 @@ from synthetic_digits import draw_digits
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = {"epochs": 2, "batch_size": 64, "learning_rate": 2e-3, "patience": 5, "seed": 0}
-
-
-def save_folders(root, images, labels, ending="png"):
-    for i, (image, label) in enumerate(zip(images, labels)):
-        (root / str(label)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(root / str(label) / f"{i:03d}.{ending}")
-
-
-@pytest.fixture
-def folders(tmp_path, digits):
-    """Drawn digits as train/0-9 and test/0-9."""
-    images, labels = digits
-    save_folders(tmp_path / "train", images[:300], labels[:300])
-    save_folders(tmp_path / "test", images[300:], labels[300:])
-    return tmp_path
 
 
 @pytest.fixture
@@ -97,63 +79,6 @@ def test_mnist_has_its_published_counts(mnist):
     assert np.bincount(y_train).tolist() == train_counts
     assert np.bincount(y_test).tolist() == test_counts
     assert x_test.mean() / 255 == pytest.approx(0.1325, abs=1e-4)
-
-
-def test_normalised_pictures_come_back_identical(folders, digits):
-    (x_train, y_train), (x_test, y_test) = load_image_folders(folders)
-    order = np.argsort(digits[1][:300], kind="stable")  # folders are read digit by digit
-    assert np.array_equal(x_train, digits[0][:300][order])
-    assert np.array_equal(y_train, digits[1][:300][order])
-    assert len(x_test) == len(y_test) == 100
-
-
-@pytest.mark.parametrize("ending", ["jpg", "webp", "bmp", "gif", "tiff"])
-def test_large_inverted_pictures_are_normalised(tmp_path, digits, ending):
-    images = [255 - np.kron(image, np.ones((5, 5), "uint8")) for image in digits[0][:20]]
-    save_folders(tmp_path, images, digits[1][:20], ending)
-    with pytest.warns(UserWarning, match="held out"):
-        (x_train, _), (x_test, _) = load_image_folders(tmp_path)
-    assert len(x_train) + len(x_test) == 20
-    assert x_train[:, 0].max() < 60 < 250 < x_train.max()
-
-
-def test_without_a_test_folder_every_digit_is_held_out(folders):
-    with pytest.warns(UserWarning, match="there is no test folder: 43 pictures are held out"):
-        _, (_, y_test) = load_image_folders(folders / "train")
-    assert set(y_test) == set(range(10))
-
-
-def test_unusable_files_are_named_together(folders):
-    (folders / "train" / "3" / "notes.txt").write_text("not a picture")
-    (folders / "train" / "4" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    Image.new("L", (50, 50), 255).save(folders / "test" / "5" / "blank.png")
-    Image.new("L", (28, 28), 255).save(folders / "test" / "5" / "blank_28x28.png")
-    (folders / "train" / "eleven").mkdir()
-    with pytest.warns(UserWarning) as caught:
-        (x_train, _), (x_test, _) = load_image_folders(folders)
-    text = str(caught.pop().message)
-    assert not caught.list and len(x_train) == 300 and len(x_test) == 100
-    assert all(
-        name in text
-        for name in ("notes.txt", "broken.png", "blank.png", "blank_28x28.png", "eleven")
-    )
-
-
-def test_a_folder_without_digits_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Expected pictures in"):
-        load_image_folders(tmp_path)
-
-
-def test_the_split_gives_every_digit_its_share():
-    labels = np.repeat(np.arange(10, dtype="uint8"), 60)  # sorted, as folders are
-    kept, held_out = stratified_split(labels, 1 / 6, seed=0)
-    assert np.bincount(labels[held_out]).tolist() == [10] * 10
-    assert sorted([*kept, *held_out]) == list(range(600))
-
-
-def test_the_split_leaves_rare_digits_to_training():
-    kept, held_out = stratified_split(np.array([0, 1, 1], "uint8"), 0.5, seed=0)
-    assert 0 in kept and len(held_out) == 1
 
 
 # Model and training
@@ -209,15 +134,6 @@ def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
     with pytest.warns(UserWarning, match="Interrupted: epoch [12] is kept"):
         history = train(build_dnn(16), *[Pictures(*digits)] * 2, **OPTIONS | {"epochs": 9})
     assert len(history.history["loss"]) == 2
-
-
-def copy_of(model, sureness):
-    """Copy a network; its logits are multiplied by `sureness`."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    last = copy.layers[-1]
-    last.set_weights([weights * sureness for weights in last.get_weights()])
-    return copy
 
 
 def test_calibration_makes_a_boastful_network_honest(model, digits):
@@ -383,179 +299,6 @@ def test_several_digits_are_read_in_order(model, legible):
     found = predict_digits(sheet, model)
     assert [digit for digit, _, _ in found] == [3, 0, 7]
     assert [box[0] // 190 for _, _, box in found] == [0, 1, 2]
-
-
-# Saving and loading
-
-
-@pytest.mark.parametrize("name", ["a.h5", "a.keras", "folder/a"])
-def test_every_format_predicts_alike(model, digits, tmp_path, name):
-    save_trained_model(model, tmp_path / name)
-    save_trained_model(model, tmp_path / name)  # again, in the place of the first
-    loaded = load_trained_model(tmp_path / name)
-    expected = predict_images(digits[0], model)
-    assert predict_images(digits[0], loaded) == pytest.approx(expected, abs=1e-6)
-    assert not list(tmp_path.rglob(".saving-*"))
-
-
-def test_an_interrupted_save_leaves_the_old_model(model, digits, tmp_path, monkeypatch):
-    save_trained_model(model, tmp_path / "a.h5")
-
-    def save_half(path, **options):
-        path.write_bytes(b"half a mod")
-        raise KeyboardInterrupt
-
-    other = build_dnn(hidden_units=8)
-    monkeypatch.setattr(other, "save", save_half)
-    with pytest.raises(KeyboardInterrupt):
-        save_trained_model(other, tmp_path / "a.h5")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
-    assert len(predict_images(digits[0], load_trained_model(tmp_path / "a.h5"))) == 400
-
-
-@pytest.fixture(scope="module", params=["dense", "cnn", "ensemble"])
-def network(request, model):
-    networks = {
-        "dense": lambda: model,
-        "cnn": build_cnn,
-        "ensemble": lambda: build_ensemble([copy_of(model, 1), copy_of(model, 0.5)]),
-    }
-    return networks[request.param]()
-
-
-@pytest.mark.parametrize("count", [1, 3, 1000])
-def test_tensorflow_serving_gets_what_the_readme_documents(network, tmp_path_factory, count):
-    folder = tmp_path_factory.mktemp("digits") / "1"
-    save_trained_model(network, folder)
-    images = draw_digits(count, seed=3)[0]
-    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    assert signature.structured_input_signature[1] == {
-        "images": tf.TensorSpec((None, 28, 28), tf.uint8, name="images")
-    }
-    answer = signature(images=tf.constant(images))
-    assert {name: each.shape for name, each in answer.items()} == {"probabilities": (count, 10)}
-    for expected in (network, load_trained_model(folder)):
-        expected = predict_images(images, expected)
-        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
-
-
-def run_litert(path, images):
-    """Give the probabilities of a .tflite file, by the interpreter that comes with TensorFlow."""
-    runner = tf.lite.Interpreter(str(path)).get_signature_runner("serving_default")
-    return runner(images=images)["probabilities"]
-
-
-@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
-@pytest.mark.parametrize("count", [1, 3, 1000])
-def test_litert_answers_as_keras_does(network, tmp_path, count):
-    images = draw_digits(count, seed=3)[0]
-    save_trained_model(network, tmp_path / "digits.tflite")
-    assert [path.name for path in tmp_path.iterdir()] == ["digits.tflite"]
-    probabilities = run_litert(tmp_path / "digits.tflite", images)
-    np.testing.assert_allclose(probabilities, predict_images(images, network), atol=1e-4)
-
-
-@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
-def test_litert_reads_mnist_as_keras_does(shipped, mnist, tmp_path):
-    save_trained_model(shipped, tmp_path / "digits.tflite")
-    probabilities = run_litert(tmp_path / "digits.tflite", mnist[1][0])
-    np.testing.assert_allclose(probabilities, predict_images(mnist[1][0], shipped), atol=1e-4)
-
-
-def test_a_litert_file_is_no_model_to_predict_with(model, tmp_path):
-    save_trained_model(model, tmp_path / "a.tflite")
-    with pytest.raises(SystemExit, match="LiteRT's own interpreter"):
-        main(["--predict", "a.png", "--output", str(tmp_path / "a.tflite")])
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of 4 MB."""
-    (tmp_path / "disk").mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path / "disk")]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a small file system cannot be mounted here: {error}")
-    yield tmp_path / "disk"
-    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
-
-
-@pytest.mark.parametrize("name", ["a.h5", "a.keras", "a.tflite", "a"])
-def test_a_full_disk_keeps_the_old_model(disk, name):
-    save_trained_model(build_dnn(hidden_units=8), disk / name)
-    old = {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")}
-    words = f"Could not save {disk / name}: No space left on device; the old model is kept"
-    with pytest.raises(OSError, match=f"^{re.escape(words)}$"):
-        save_trained_model(build_dnn(), disk / name)  # 7 MB
-    assert {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")} == old
-
-
-def test_hdf5_is_not_begun_without_room_for_its_end(disk, model, model_path):
-    room = model_path.stat().st_size - 12_000  # HDF5 would stumble when it closes the file
-    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - room))
-    with pytest.raises(OSError, match=r"No space left on device$"):
-        save_trained_model(model, disk / "a.h5")
-
-
-@pytest.mark.filterwarnings("ignore:Epoch 1 could not be kept")  # on the same disk
-def test_a_full_disk_is_told_in_a_sentence(disk, folders):
-    flags = ["--epochs", "1", "--synthetic-share", "0", "--output", str(disk / "a.h5")]
-    with pytest.raises(SystemExit, match=r"^Error: Could not save \S+: No space left on device$"):
-        main(["--data-dir", str(folders), *flags])
-    assert not list(disk.iterdir())
-
-
-def test_a_disk_that_may_not_be_written_is_told_before_training(disk, model):
-    save_trained_model(model, disk / "a.h5")
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with pytest.raises(SystemExit, match=r"Read-only file system; the old model is kept$"):
-        main(["--output", str(disk / "a.h5")])
-    assert load_trained_model(disk / "a.h5").count_params() == model.count_params()
-
-
-def test_a_failed_save_keeps_the_old_model(model, tmp_path, monkeypatch):
-    save_trained_model(model, tmp_path / "a.keras")
-
-    def refuse(path):
-        raise OSError(errno.EACCES, "in other words")
-
-    monkeypatch.setattr(model, "save", refuse)
-    with pytest.raises(OSError, match=r"Permission denied; the old model is kept$"):
-        save_trained_model(model, tmp_path / "a.keras")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
-    assert load_trained_model(tmp_path / "a.keras").count_params() == model.count_params()
-
-
-@pytest.mark.parametrize("name", ["a.pt", "pictures", "folder.h5"])
-def test_a_wrong_place_for_a_model_is_refused(model, tmp_path, name):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "holiday.jpg").write_text("dear")
-    (tmp_path / "folder.h5").mkdir()
-    with pytest.raises(ValueError, match="Expected a"):
-        save_trained_model(model, tmp_path / name)
-    assert (tmp_path / "pictures" / "holiday.jpg").read_text() == "dear"
-
-
-def test_a_missing_model_says_what_to_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"Run python mnist_dnn\.py first"):
-        load_trained_model(tmp_path / "mnist_dnn.h5")
-
-
-@pytest.mark.parametrize("name", ["a.h5", "a.keras", "folder"])
-def test_what_is_no_model_is_refused(tmp_path, name):
-    path = tmp_path / name
-    path.write_text("no model") if path.suffix else path.mkdir()
-    with pytest.raises(ValueError, match="Expected a Keras model"):
-        load_trained_model(path)
-
-
-@pytest.mark.parametrize("name", ["evil.h5", "evil.keras"])
-def test_code_in_a_model_file_is_not_run(tmp_path, name):
-    evil = keras.Sequential([keras.Input((28, 28)), layers.Lambda(lambda x: x + 1)])
-    evil.save(tmp_path / name)
-    with pytest.raises(ValueError, match="Expected a Keras model"):
-        load_trained_model(tmp_path / name)
 
 
 # Plots

@@ -1,0 +1,187 @@
+"""Models are saved whole or not at all, and answer alike in every format."""
+
+import errno
+import re
+import shutil
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import copy_of
+from keras import layers
+
+from mnist_dnn import build_cnn, build_dnn, build_ensemble, main, predict_images
+from model_files import load_trained_model, save_trained_model
+from synthetic_digits import draw_digits
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.keras", "folder/a"])
+def test_every_format_predicts_alike(model, digits, tmp_path, name):
+    save_trained_model(model, tmp_path / name)
+    save_trained_model(model, tmp_path / name)  # again, in the place of the first
+    loaded = load_trained_model(tmp_path / name)
+    expected = predict_images(digits[0], model)
+    assert predict_images(digits[0], loaded) == pytest.approx(expected, abs=1e-6)
+    assert not list(tmp_path.rglob(".saving-*"))
+
+
+def test_an_interrupted_save_leaves_the_old_model(model, digits, tmp_path, monkeypatch):
+    save_trained_model(model, tmp_path / "a.h5")
+
+    def save_half(path, **options):
+        path.write_bytes(b"half a mod")
+        raise KeyboardInterrupt
+
+    other = build_dnn(hidden_units=8)
+    monkeypatch.setattr(other, "save", save_half)
+    with pytest.raises(KeyboardInterrupt):
+        save_trained_model(other, tmp_path / "a.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert len(predict_images(digits[0], load_trained_model(tmp_path / "a.h5"))) == 400
+
+
+@pytest.fixture(scope="module", params=["dense", "cnn", "ensemble"])
+def network(request, model):
+    networks = {
+        "dense": lambda: model,
+        "cnn": build_cnn,
+        "ensemble": lambda: build_ensemble([copy_of(model, 1), copy_of(model, 0.5)]),
+    }
+    return networks[request.param]()
+
+
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_tensorflow_serving_gets_what_the_readme_documents(network, tmp_path_factory, count):
+    folder = tmp_path_factory.mktemp("digits") / "1"
+    save_trained_model(network, folder)
+    images = draw_digits(count, seed=3)[0]
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    assert signature.structured_input_signature[1] == {
+        "images": tf.TensorSpec((None, 28, 28), tf.uint8, name="images")
+    }
+    answer = signature(images=tf.constant(images))
+    assert {name: each.shape for name, each in answer.items()} == {"probabilities": (count, 10)}
+    for expected in (network, load_trained_model(folder)):
+        expected = predict_images(images, expected)
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
+def run_litert(path, images):
+    """Give the probabilities of a .tflite file, by the interpreter that comes with TensorFlow."""
+    runner = tf.lite.Interpreter(str(path)).get_signature_runner("serving_default")
+    return runner(images=images)["probabilities"]
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_litert_answers_as_keras_does(network, tmp_path, count):
+    images = draw_digits(count, seed=3)[0]
+    save_trained_model(network, tmp_path / "digits.tflite")
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.tflite"]
+    probabilities = run_litert(tmp_path / "digits.tflite", images)
+    np.testing.assert_allclose(probabilities, predict_images(images, network), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_litert_reads_mnist_as_keras_does(shipped, mnist, tmp_path):
+    save_trained_model(shipped, tmp_path / "digits.tflite")
+    probabilities = run_litert(tmp_path / "digits.tflite", mnist[1][0])
+    np.testing.assert_allclose(probabilities, predict_images(mnist[1][0], shipped), atol=1e-4)
+
+
+def test_a_litert_file_is_no_model_to_predict_with(model, tmp_path):
+    save_trained_model(model, tmp_path / "a.tflite")
+    with pytest.raises(SystemExit, match="LiteRT's own interpreter"):
+        main(["--predict", "a.png", "--output", str(tmp_path / "a.tflite")])
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 4 MB."""
+    (tmp_path / "disk").mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path / "disk")]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small file system cannot be mounted here: {error}")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.keras", "a.tflite", "a"])
+def test_a_full_disk_keeps_the_old_model(disk, name):
+    save_trained_model(build_dnn(hidden_units=8), disk / name)
+    old = {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")}
+    words = f"Could not save {disk / name}: No space left on device; the old model is kept"
+    with pytest.raises(OSError, match=f"^{re.escape(words)}$"):
+        save_trained_model(build_dnn(), disk / name)  # 7 MB
+    assert {path: path.is_file() and path.read_bytes() for path in disk.rglob("*")} == old
+
+
+def test_hdf5_is_not_begun_without_room_for_its_end(disk, model, model_path):
+    room = model_path.stat().st_size - 12_000  # HDF5 would stumble when it closes the file
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - room))
+    with pytest.raises(OSError, match=r"No space left on device$"):
+        save_trained_model(model, disk / "a.h5")
+
+
+@pytest.mark.filterwarnings("ignore:Epoch 1 could not be kept")  # on the same disk
+def test_a_full_disk_is_told_in_a_sentence(disk, folders):
+    flags = ["--epochs", "1", "--synthetic-share", "0", "--output", str(disk / "a.h5")]
+    with pytest.raises(SystemExit, match=r"^Error: Could not save \S+: No space left on device$"):
+        main(["--data-dir", str(folders), *flags])
+    assert not list(disk.iterdir())
+
+
+def test_a_disk_that_may_not_be_written_is_told_before_training(disk, model):
+    save_trained_model(model, disk / "a.h5")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(SystemExit, match=r"Read-only file system; the old model is kept$"):
+        main(["--output", str(disk / "a.h5")])
+    assert load_trained_model(disk / "a.h5").count_params() == model.count_params()
+
+
+def test_a_failed_save_keeps_the_old_model(model, tmp_path, monkeypatch):
+    save_trained_model(model, tmp_path / "a.keras")
+
+    def refuse(path):
+        raise OSError(errno.EACCES, "in other words")
+
+    monkeypatch.setattr(model, "save", refuse)
+    with pytest.raises(OSError, match=r"Permission denied; the old model is kept$"):
+        save_trained_model(model, tmp_path / "a.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+    assert load_trained_model(tmp_path / "a.keras").count_params() == model.count_params()
+
+
+@pytest.mark.parametrize("name", ["a.pt", "pictures", "folder.h5"])
+def test_a_wrong_place_for_a_model_is_refused(model, tmp_path, name):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "holiday.jpg").write_text("dear")
+    (tmp_path / "folder.h5").mkdir()
+    with pytest.raises(ValueError, match="Expected a"):
+        save_trained_model(model, tmp_path / name)
+    assert (tmp_path / "pictures" / "holiday.jpg").read_text() == "dear"
+
+
+def test_a_missing_model_says_what_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Run python mnist_dnn\.py first"):
+        load_trained_model(tmp_path / "mnist_dnn.h5")
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.keras", "folder"])
+def test_what_is_no_model_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("no model") if path.suffix else path.mkdir()
+    with pytest.raises(ValueError, match="Expected a Keras model"):
+        load_trained_model(path)
+
+
+@pytest.mark.parametrize("name", ["evil.h5", "evil.keras"])
+def test_code_in_a_model_file_is_not_run(tmp_path, name):
+    evil = keras.Sequential([keras.Input((28, 28)), layers.Lambda(lambda x: x + 1)])
+    evil.save(tmp_path / name)
+    with pytest.raises(ValueError, match="Expected a Keras model"):
+        load_trained_model(tmp_path / name)
