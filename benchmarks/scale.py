@@ -68,25 +68,23 @@ def first_step(root):
 
     from mnist_dnn import main
 
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            report()
-            os._exit(0)
-
     fit = keras.Model.fit
+    stop = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_, **__: (report(), os._exit(0))
+    )
     keras.Model.fit = lambda *given, callbacks, **more: fit(
-        *given, callbacks=[*callbacks, Stop()], **more
+        *given, callbacks=[*callbacks, stop], **more
     )
     with tempfile.TemporaryDirectory() as output:
         main(["--data-dir", root, "--epochs", "1", "--output", f"{output}/model.h5"])
 
 
-def report(start=None):
-    """Print the time, or seconds since `start`, and this process's memory in kB, as JSON."""
+def report(start=0.0, used=0.0):
+    """Print seconds since `start`, seconds of CPU beyond `used`, and memory in kB, as JSON."""
     lines = Path("/proc/self/status").read_text().splitlines()
     memory = {line.split()[0]: int(line.split()[1]) for line in lines if "kB" in line}
-    seconds = time.time() - (start or 0)
-    print(json.dumps([seconds, memory["VmHWM:"], memory["RssAnon:"]]), flush=True)
+    times = time.time() - start, time.process_time() - used
+    print(json.dumps([*times, memory["VmHWM:"], memory["RssAnon:"]]), flush=True)
 
 
 def child(way, root):
@@ -96,14 +94,14 @@ def child(way, root):
     if way.startswith("train"):
         first_step(root)
     else:
-        start = time.time()
+        times = time.time(), time.process_time()
         data = load_bare(root) if way == "bare" else load_image_folders(root)
-        report(start)
+        report(*times)
         del data
 
 
 def measure(way, root):
-    """Run `child` in a process of its own: seconds, peak and anonymous memory in kB."""
+    """Run `child` in a process of its own; return what it reports."""
     cache = Path(root, CACHE)
     if "second" not in way:
         shutil.rmtree(cache, ignore_errors=True)
@@ -113,8 +111,8 @@ def measure(way, root):
     start = time.time()
     command = [sys.executable, __file__, "--child", way, root]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    seconds, *memory = json.loads(output.splitlines()[-1])
-    return seconds - start * way.startswith("train"), *memory
+    seconds, *others = json.loads(output.splitlines()[-1])
+    return seconds - start * way.startswith("train"), *others
 
 
 def main():
@@ -127,16 +125,16 @@ def main():
     if args.child:
         return child(*args.child)
     ways, peaks = [way for way in WAYS if args.train or "train" not in way], {}
-    print("| pictures | | seconds | pictures/s | peak MB | of it anonymous, at the end |")
-    print("|---" * 6 + "|")
+    print("| pictures | | seconds | of CPU | pictures/s | peak MB | of it anonymous, at the end |")
+    print("|---" * 7 + "|")
     for count in args.images:
         with tempfile.TemporaryDirectory() as root:
             write_folders(root, count)
             rounds = [[measure(way, root) for way in ways] for _ in range(args.rounds)]
-        for way, (seconds, *memory) in zip(ways, np.median(rounds, axis=0)):
+        for way, (seconds, used, *memory) in zip(ways, np.median(rounds, axis=0)):
             peak, anonymous = (f"{each / 1024:,.0f}" for each in memory)
-            rate = f"{seconds:.2f} | {count / seconds:,.0f}"
-            print(f"| {count:,} | {WAYS[way]} | {rate} | {peak} | {anonymous} |", flush=True)
+            times = f"{seconds:.2f} | {used:.2f} | {count / seconds:,.0f}"
+            print(f"| {count:,} | {WAYS[way]} | {times} | {peak} | {anonymous} |", flush=True)
             peaks.setdefault(way, []).append(memory[0] * 1024)
     for way in ways if len(args.images) > 1 else []:
         more = (peaks[way][-1] - peaks[way][0]) / (args.images[-1] - args.images[0])
