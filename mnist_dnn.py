@@ -42,7 +42,7 @@ from synthetic_digits import draw_digits
 
 NEEDS_MATPLOTLIB = "it needs Matplotlib (python -m pip install matplotlib)"
 MIN_SYNTHETIC = 10_000  # a small folder of own digits needs as many, or the net learns too little
-MAX_SYNTHETIC = 100_000
+MAX_SYNTHETIC = 40_000  # more would repeat the same styles, and take 5 s or more to draw
 
 
 # Data
@@ -149,12 +149,11 @@ def add_repeated(pictures, own, share=0.2):
 
 
 def mix_in(pictures, share, seed):
-    """Add synthetic digits, at least 10,000, in styles of writing that MNIST lacks.
+    """Add synthetic digits, 10,000 to 40,000, in styles of writing that MNIST lacks.
 
     Args:
         pictures: Pictures.
-        share: of synthetic digits, relative to their number, 0 for none. There are at most
-            100,000, which take 12 seconds to draw: more would only repeat the same styles.
+        share: of synthetic digits, relative to their number; 0 for none.
     """
     if not share:
         return pictures
@@ -230,7 +229,7 @@ def build_ensemble(models):
 
 
 def augment(images, labels, seed):
-    """Turn, slant, stretch and shift each picture of a batch at random, and vary its pen width.
+    """Turn, slant, stretch, shift and bend each picture of a batch at random, and vary its pen.
 
     Args:
         images: uint8 (n, 28, 28).
@@ -240,24 +239,58 @@ def augment(images, labels, seed):
     Returns:
         float32 (n, 28, 28) in 0-1, and the labels.
     """
-    x = tf.cast(images, tf.float32)[..., None] / 255
-    draws = tf.random.stateless_uniform([7, tf.shape(x)[0]], seed, -1, 1)
+    n = tf.shape(images)[0]
+    draws = tf.random.stateless_uniform([7, n, 1], seed, -1, 1)
     angle, slant, zoom_x, zoom_y, shift_x, shift_y, pen = tf.unstack(draws)
     angle, slant = angle * 0.21, slant * 0.15  # radians: 12 degrees; and columns per row
     zoom_x, zoom_y = tf.exp(zoom_x * 0.12), tf.exp(zoom_y * 0.12)
     a, b = tf.cos(angle) * zoom_x, (tf.cos(angle) * slant - tf.sin(angle)) * zoom_y
     c, d = tf.sin(angle) * zoom_x, (tf.sin(angle) * slant + tf.cos(angle)) * zoom_y
-    left = 13.5 * (1 - a - b) + shift_x * 2  # the middle of the picture stays, but for the shift
-    top = 13.5 * (1 - c - d) + shift_y * 2
-    x = tf.raw_ops.ImageProjectiveTransformV3(
-        images=x,
-        transforms=tf.stack([a, b, left, c, d, top, 0 * a, 0 * a], axis=1),
-        output_shape=[28, 28],
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=0.0,
-    )
-    return _vary_pen(x[..., 0], pen * 0.5), labels
+    x, y = (grid.reshape(1, 784) - 13.5 for grid in np.mgrid[:28, :28].astype("float32")[::-1])
+    x, y = a * x + b * y + shift_x * 2, c * x + d * y + shift_y * 2  # from the middle
+    bend_x, bend_y = tf.unstack(tf.random.stateless_normal([2, n, len(_waves())], seed))
+    x, y = x + bend_x @ _waves(), y + bend_y @ _waves()
+    images = _sample(images, x + 13.5, y + 13.5)
+    return _vary_pen(images, pen[:, 0] * 0.5), labels
+
+
+@functools.cache
+def _waves(most=4):
+    """Return cosine waves over 28x28, the longer the higher: float32 (14, 784).
+
+    Their sum, each times a normal random number, is 1 pixel in the root mean square: how far a
+    point of a digit is moved along x or y, and points near it alike (elastic distortion).
+    """
+    t = np.pi * (np.arange(28) + 0.5) / 28
+    rates = [(i, j) for i in range(most + 1) for j in range(most + 1 - i) if i + j]
+    waves = np.array([np.outer(np.cos(i * t), np.cos(j * t)).ravel() for i, j in rates])
+    waves /= np.array([[np.sqrt((wave**2).mean()) * (i + j)] for wave, (i, j) in zip(waves, rates)])
+    return (waves / np.sqrt((waves**2).sum(axis=0).mean())).astype("float32")
+
+
+def _sample(images, x, y):
+    """Look up pictures at other places, between the pixels bilinearly, and 0 outside.
+
+    Args:
+        images: uint8 (n, 28, 28).
+        x, y: float32 (n, 784): column and row to fetch each pixel from.
+
+    Returns:
+        float32 (n, 28, 28) in 0-1.
+    """
+    x, y = tf.clip_by_value(x, -1, 28), tf.clip_by_value(y, -1, 28)
+    left, top = tf.floor(x), tf.floor(y)
+    right, below = x - left, y - top  # shares of the next column and row
+    padded = tf.pad(images, [[0, 0], [1, 2], [1, 2]])  # 31x31
+    squares = tf.stack(
+        [padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]], axis=-1
+    )  # (n, 30, 30, 4): each pixel and its next ones, to be fetched in one go
+    picture = 900 * tf.range(tf.shape(images)[0])[:, None]
+    places = picture + tf.cast((top + 1) * 30 + left + 1, tf.int32)
+    fetched = tf.cast(tf.gather(tf.reshape(squares, [-1, 4]), places), tf.float32) / 255
+    a, b, c, d = tf.unstack(fetched, axis=-1)
+    upper, lower = a + right * (b - a), c + right * (d - c)
+    return tf.reshape(upper + below * (lower - upper), [-1, 28, 28])
 
 
 def _vary_pen(x, amount):
@@ -686,9 +719,10 @@ def parse_arguments(argv=None):
         ("--epochs", "N", 12, "at most as many; more read better, up to about 60"),
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
-        ("--patience", "N", 10, "epochs without improvement before it stops"),
+        ("--patience", "N", 0, "epochs without improvement before it stops; 0 for a quarter of "
+         "--epochs, and 10 at least"),
         ("--ensemble", "N", 1, "networks to train and to save as one that averages them"),
-        ("--synthetic-share", "X", 0.4, "of drawn digits to add; 0 for none"),
+        ("--synthetic-share", "X", 0.4, "of drawn digits to add, 10,000 to 40,000; 0 for none"),
         ("--output", "NAME", "mnist_dnn.h5", "model to write, or to read with --predict: name.h5, "
          "name.keras, or a SavedModel folder; name.tflite is written only"),
         ("--seed", "N", 0, "of everything random"),
@@ -707,6 +741,7 @@ def parse_arguments(argv=None):
     words = "read these pictures, and those in these folders, instead of training; prints CSV"
     parser.add_argument("--predict", nargs="+", metavar="PATH", help=words)
     args = parser.parse_args(argv)
+    args.patience = args.patience or max(10, args.epochs // 4)  # a cosine gains most at its end
     if min(args.epochs, args.batch_size, args.patience, args.ensemble) < 1:
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
     if args.start_from and args.distributed:

@@ -1,0 +1,91 @@
+"""Measure what several hosts cost each other in training, and work out what N of them would take.
+
+    python benchmarks/hosts.py
+
+Processes with a core of their own stand for hosts, the loopback for their network: a step of two
+takes longer than that of one with as many pictures by what their exchange of gradients takes. A
+ring of N exchanges 2 (N - 1) / N of that. Linux, for a core each; with JAX, see the README.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+BATCH = 512  # pictures in a step of all hosts together, as in the default training
+PICTURES = 77_000  # in an epoch of the default training
+STEPS = 40
+
+
+def host(process):
+    """Train on drawn digits; the first process prints the median seconds of a step by its batch."""
+    os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[process]])  # before JAX looks
+    import keras
+
+    import distributed
+    from mnist_dnn import build_dnn
+    from synthetic_digits import draw_digits
+
+    distributed.start()
+    images, labels = draw_digits(BATCH, seed=0)
+    x, medians = images.astype("float32") / 255, []
+    for batch in (BATCH, BATCH // 2, BATCH // 4, BATCH // 8):
+        keras.utils.set_random_seed(0)
+        model, ends = build_dnn(), []
+        model.compile("adamw", "sparse_categorical_crossentropy")
+        clock = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs, ends=ends: ends.append(time.perf_counter())
+        )  # each epoch is a step
+        options = {"batch_size": batch, "epochs": STEPS, "verbose": 0, "callbacks": [clock]}
+        model.fit(x[:batch], labels[:batch], **options)
+        medians.append(np.median(np.diff(ends)[5:]))
+    if distributed.is_first():
+        print(*medians)
+
+
+def run(count):
+    """Return the first process's medians, float (4,), with `count` processes."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    processes = []
+    for number in range(count):
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+            "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
+        }
+        command = [sys.executable, __file__, "--host", str(number)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        processes.append(subprocess.Popen(command, env=environment, **pipes))
+    lines = [process.communicate()[0].splitlines() for process in processes]
+    return np.array(lines[0][-1].split(), float)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--host", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.host is not None:
+        return host(args.host)
+    alone, together = run(1), run(2)
+    exchange = np.median(together - alone)
+    print(f"Exchange of gradients between two: {exchange * 1000:.1f} ms a step")
+    print("| hosts | pictures of each in a step | ms a step | s an epoch | times as fast |")
+    print("|---|---|---|---|---|")
+    for hosts, compute in zip((1, 2, 4, 8), alone):
+        step = compute + exchange * 2 * (hosts - 1) / hosts
+        figures = f"{step * 1000:.1f} | {step * PICTURES / BATCH:.1f} | {alone[0] / step:.1f}"
+        print(f"| {hosts} | {BATCH // hosts} | {figures} |")
+
+
+if __name__ == "__main__":
+    main()
