@@ -216,7 +216,8 @@ def _contrast(picture):
     if paper.size > 1:
         paper = Image.fromarray(paper.reshape(GRID, GRID))
         paper = np.asarray(paper.resize(picture.size, Image.Resampling.BICUBIC))
-    contrast = np.dot(towards_ink.astype("float32"), _channels(picture))
+    shares = zip(towards_ink.astype("float32"), _channels(picture))
+    contrast = sum(share * channel for share, channel in shares)  # less than a call of BLAS costs
     contrast = contrast.reshape(picture.height, picture.width) - paper
     noise = _noise(towards_ink @ away)
     if noise < CANVAS:
@@ -304,13 +305,13 @@ def _without_rules(contrast):
 
 
 def _grown(mask):
-    """Grow a mask by a pixel on every side, and put a margin of two pixels around it."""
+    """Grow a mask by a pixel on every side: bool (h, w) becomes (h + 4, w + 4), with a margin."""
     grown = _margin(mask, 2)
-    for step in (1, grown.shape[1]):  # a pixel to the left and right, a row up and down
-        flat, near = grown.ravel(), grown.copy()
-        near.ravel()[step:] |= flat[:-step]
-        near.ravel()[:-step] |= flat[step:]
-        grown = near
+    for step in (1, grown.shape[1]):  # to the left and right, up and down
+        near = grown.ravel().copy()
+        near[step:] |= grown.ravel()[:-step]
+        near[:-step] |= grown.ravel()[step:]
+        grown = near.reshape(grown.shape)
     return grown
 
 
@@ -332,12 +333,10 @@ def _label_parts(mask):
     labels = np.zeros(flat.size, "int32")
     labels[flat] = number.repeat(ends - starts)
     top, left = np.divmod(starts, width)
-    right = left + ends - starts
+    sides = left - 1, top - 1, starts - left - ends + 3, 2 - top  # of the run before it was grown
     boxes = np.full((4, number.max() + 1), flat.size)
-    for side, corner in zip(
-        boxes, (left - 1, top - 1, 3 - right, 2 - top)
-    ):  # of what was not grown
-        np.minimum.at(side, number, corner)
+    for box_side, side in zip(boxes, sides):
+        np.minimum.at(box_side, number, side)
     return labels.reshape(grown.shape)[2:-2, 2:-2] * mask, abs(boxes.T[1:])
 
 
@@ -439,21 +438,19 @@ def _find_ink(picture, near=None):
         except NoDigitError:
             if not digits:  # what is weaker will not be one either
                 raise
-    if not digits:
-        raise NoDigitError(NO_DIGIT)
     return digits
 
 
 def _candidates(contrast, noise, near):
     """Look for digits as `_digits` does; on paper once more, at a level next to the strongest."""
-    digits, floor = [], max(3 * noise, 6)
+    floor = max(3 * noise, 6)
     ink = contrast > floor
+    if not ink.any():
+        raise NoDigitError(NO_DIGIT)
     for share in INK_SHARES if noise >= CANVAS else INK_SHARES[:1]:
-        if not ink.any():
-            return []
         level = share * _quantile(contrast[ink], 0.9)
         digits = _digits(contrast, contrast > max(floor, level), near)
-        ink = digits[0][0] if digits else np.zeros(1, bool)
+        ink = digits[0][0]
     return digits
 
 
@@ -464,6 +461,8 @@ def _digits(contrast, mask, near):
         meets = (parts[1] - near[[2, 3, 0, 1]]) * [1, 1, -1, -1] < 0
         parts = [values[meets.all(axis=1)] for values in parts]
     numbers, boxes, strengths, border = parts
+    if not numbers.size:
+        raise NoDigitError(NO_DIGIT)
     digits, first = [], None
     for group, box in _groups(boxes, strengths, border):
         size = np.array([box[3] - box[1], strengths[group].sum()])

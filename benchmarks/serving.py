@@ -12,6 +12,7 @@ import base64
 import http.client
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -111,7 +112,8 @@ def start(name):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, __file__, "--serve", name, "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as app.py sets it for itself
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
