@@ -12,6 +12,7 @@ import base64
 import http.client
 import io
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -153,6 +154,7 @@ def main():
     if args.serve:
         import waitress
 
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # as app.py does, too
         waitress.serve(VIEWS[args.serve](), host="127.0.0.1", port=args.port, threads=1)
         return
     print("| | requests/s | p50 ms | p99 ms | MB | MB after |\n|---|---|---|---|---|---|")
