@@ -12,7 +12,6 @@ import base64
 import http.client
 import io
 import json
-import logging
 import os
 import socket
 import subprocess
@@ -152,10 +151,9 @@ def main():
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        import waitress
+        from app import create_server
 
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # as app.py does, too
-        waitress.serve(VIEWS[args.serve](), host="127.0.0.1", port=args.port, threads=1)
+        create_server(VIEWS[args.serve](), {}, "127.0.0.1", args.port).run()
         return
     print("| | requests/s | p50 ms | p99 ms | MB | MB after |\n|---|---|---|---|---|---|")
     for name in VIEWS:
