@@ -68,7 +68,7 @@ def _dense(config, kernel, bias=0):
 
     def dense(x):
         used = np.flatnonzero(x.any(axis=0))  # most pixels, and most of what leaves a ReLU, are 0
-        return activation(x[:, used] @ kernel[used] + bias)
+        return activation(x.take(used, axis=1) @ kernel.take(used, axis=0) + bias)
 
     return dense
 

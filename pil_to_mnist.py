@@ -73,9 +73,8 @@ def find_digits(image):
     picture = upright(image)
     scale = max(image.size) / max(picture.size)
     picture, corner = _inside_frame(picture)
-    corner = np.tile(corner, 2)
     found = [(normalise(ink), (box + corner) * scale) for ink, box in _find_ink(picture)]
-    return [(pixels, tuple(np.rint(box).astype(int).tolist())) for pixels, box in _read(found)]
+    return [(pixels, tuple(map(round, box.tolist()))) for pixels, box in _read(found)]
 
 
 def _read(found):
@@ -121,7 +120,7 @@ def _inside_frame(picture):
     """Cut off the frame of one colour that screenshots put around a photo.
 
     Returns:
-        The picture, or what is in its frame, and the left top corner of that, int (2,).
+        The picture, or what is in its frame, and the left top corner of that, twice: int (4,).
     """
     width, height = picture.size
     sides = (0, 0, width, 1), (0, height - 1, width, height)
@@ -130,14 +129,14 @@ def _inside_frame(picture):
     if _unlike_corner(rough).mean() < FILLED * PHOTO or all(
         _unlike_corner(picture.crop(side)).any() for side in sides
     ):
-        return picture, np.zeros(2, int)
+        return picture, np.zeros(4, int)
     unlike = _unlike_corner(picture)
     (top, bottom), (left, right) = (_extent(unlike.any(axis=axis)) for axis in (1, 0))
     inside = unlike[top:bottom, left:right]
     rim = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
     if inside.size < PHOTO * unlike.size or min(rim.mean(), inside.mean()) < FILLED:
-        return picture, np.zeros(2, int)
-    return picture.crop((left, top, right, bottom)), np.array([left, top])
+        return picture, np.zeros(4, int)
+    return picture.crop((left, top, right, bottom)), np.array([left, top, left, top])
 
 
 def _unlike_corner(picture):
@@ -182,19 +181,19 @@ def _paper_colours(colours):
     """Fit a quadratic surface of colour through the pixels that agree on it: light falls unevenly.
 
     Args:
-        colours: float64 (3, GRID * GRID).
+        colours: float32 (channels, GRID * GRID).
 
     Returns:
-        float64 of the same shape, or (3, 1) where the paper is of one colour.
+        float of the same shape, or (channels, 1) where the paper is of one colour.
     """
     terms, votes, counts = _paper_terms()
     surface = np.array([[_quantile(channel[votes], 0.5)] for channel in colours])
     for _ in range(4):
-        squares = ((colours - surface) ** 2).sum(axis=0)
+        squares = ((colours - surface) ** 2).mean(axis=0)
         typical = _quantile(squares[votes], 0.5)
         if typical == 0:
             break
-        weighted = terms * counts / (1 + squares / max(2.25 * typical, 16)) ** 2
+        weighted = terms * counts / (1 + squares / max(2.25 * typical, 5.3)) ** 2
         normal = weighted @ terms.T + 1e-3 * np.eye(6)
         surface = np.linalg.solve(normal, weighted @ colours.T).T @ terms
     return surface
@@ -204,12 +203,12 @@ def _contrast(picture):
     """Measure how far each pixel lies from the paper, towards the ink's colour.
 
     Args:
-        picture: RGB image.
+        picture: grey or RGB image.
 
     Returns:
         float32 (h, w) in grey levels, ink positive, and the paper's noise (sigma).
     """
-    grid = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX), float).reshape(-1, 3).T
+    grid = _channels(picture.resize((GRID, GRID), Image.Resampling.BOX))
     surface = _paper_colours(grid)
     away = grid - surface
     towards_ink = _towards_ink(away)
@@ -217,7 +216,9 @@ def _contrast(picture):
     if paper.size > 1:
         paper = Image.fromarray(paper.reshape(GRID, GRID))
         paper = np.asarray(paper.resize(picture.size, Image.Resampling.BICUBIC))
-    contrast = np.asarray(picture) @ towards_ink.astype("float32") - paper
+    shares = zip(towards_ink.astype("float32"), _channels(picture))
+    contrast = sum(share * channel for share, channel in shares)  # less than a call of BLAS costs
+    contrast = contrast.reshape(picture.height, picture.width) - paper
     noise = _noise(towards_ink @ away)
     if noise < CANVAS:
         return contrast, noise
@@ -229,15 +230,23 @@ def _contrast(picture):
     return contrast, max(_noise(contrast), CANVAS)
 
 
+def _channels(picture):
+    """Return the colours of a picture's pixels: float32 (channels, h * w)."""
+    return np.asarray(picture, "float32").reshape(picture.width * picture.height, -1).T
+
+
 def _noise(contrast):
     """Return sigma of the paper's contrast: 0.32 sigma are not exceeded by a quarter of it."""
     return _quantile(abs(contrast), 0.25) / 0.32
 
 
 def _towards_ink(away):
-    """Return the direction of the ink, float64 (3,): few pixels of the grid, but far away."""
+    """Return the direction of the ink, float64 (channels,): few pixels of the grid, but far away.
+
+    Its length is 1 in red, green and blue, and as grey in all three would give if grey is alone.
+    """
     direction = away @ (away**2).sum(axis=0)
-    return direction / max(np.linalg.norm(direction), 1e-6)
+    return direction * (3 / len(away)) ** 0.5 / max((direction @ direction) ** 0.5, 1e-6)
 
 
 def _wide(contrast):
@@ -248,7 +257,7 @@ def _wide(contrast):
 def _light(contrast):
     """Return shadows and lights: what is wider than the pen, whose edges are the sharp ones."""
     thin = contrast - _opening(contrast, WORK // 8 | 1)
-    pen = _slide(thin > 0.5 * _quantile(thin, 0.98), 3, np.maximum)
+    pen = _grown(thin > 0.5 * _quantile(thin, 0.98))[2:-2, 2:-2]
     slopes = sum(slope**2 for slope in np.gradient(contrast))
     if slopes[pen].sum() > 0.8 * slopes.sum():
         return contrast - thin
@@ -295,31 +304,60 @@ def _without_rules(contrast):
 # Connected parts -> digits
 
 
+def _grown(mask):
+    """Grow a mask by a pixel on every side: bool (h, w) becomes (h + 4, w + 4), with a margin."""
+    grown = _margin(mask, 2)
+    for step in (1, grown.shape[1]):  # to the left and right, up and down
+        near = grown.ravel().copy()
+        near[step:] |= grown.ravel()[:-step]
+        near[:-step] |= grown.ravel()[step:]
+        grown = near.reshape(grown.shape)
+    return grown
+
+
 def _label_parts(mask):
-    """Number the connected parts of a mask, across gaps of a pixel: int (h, w), 0 outside.
+    """Number the connected parts of a mask, across gaps of two pixels.
 
     Runs of pixels along a row are tied to the runs that they touch in the row above.
+
+    Returns:
+        labels int (h, w), 0 outside, and the box of each part, int (n, 4).
     """
-    joined = np.zeros((len(mask), mask.shape[1] + 1), bool)  # a gap between rows
-    joined[:, :-1] = _slide(mask, 3, np.maximum)
-    width, flat = joined.shape[1], joined.ravel()
-    edges = np.flatnonzero(np.r_[flat[0], flat[1:] != flat[:-1]])
+    grown = _grown(mask)
+    width, flat = grown.shape[1], grown.ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]
-    first = np.searchsorted(ends, starts - width, side="right")
-    touched = np.maximum(np.searchsorted(starts, ends - width) - first, 0)
-    run = np.repeat(np.arange(len(starts)), touched)
-    above = np.arange(len(run)) - np.repeat(touched.cumsum() - touched - first, touched)
-    root, before = np.arange(len(starts)), None
-    while not np.array_equal(root, before):
-        before, lowest = root, np.minimum(root[run], root[above])
-        root = root.copy()
-        np.minimum.at(root, before[run], lowest)
-        np.minimum.at(root, before[above], lowest)
-        root = root[root]
+    first, last = ends.searchsorted(starts - width, "right"), starts.searchsorted(ends - width)
+    root = np.array(_tie(first.tolist(), last.tolist()))
     number = (root == np.arange(len(root))).cumsum()[root]
-    labels = np.zeros(flat.size, int)
-    labels[flat] = np.repeat(number, ends - starts)
-    return labels.reshape(joined.shape)[:, :-1] * mask
+    labels = np.zeros(flat.size, "int32")
+    labels[flat] = number.repeat(ends - starts)
+    top, left = np.divmod(starts, width)
+    sides = left - 1, top - 1, starts - left - ends + 3, 2 - top  # of the run before it was grown
+    boxes = np.full((4, number.max() + 1), flat.size)
+    for box_side, side in zip(boxes, sides):
+        np.minimum.at(box_side, number, side)
+    return labels.reshape(grown.shape)[2:-2, 2:-2] * mask, abs(boxes.T[1:])
+
+
+def _tie(first, last):
+    """Return for each run the first one that it is tied to, directly or through others.
+
+    Args:
+        first, last: lists; run i touches the runs range(first[i], last[i]) in the row above.
+    """
+    roots = list(range(len(first)))
+    for run, touched in enumerate(map(range, first, last)):
+        for above in touched:
+            while above != roots[above]:
+                above = roots[above]
+            if above < roots[run]:
+                roots[roots[run]] = roots[run] = above
+            else:
+                roots[above] = roots[run]
+    for run, root in enumerate(roots):
+        roots[run] = roots[root]
+    return roots
 
 
 def _extent(lines):
@@ -335,27 +373,23 @@ def _parts(contrast, mask):
         float (n,), squared contrast, but little for what lies along the border, as page edges,
         desk and fingers do, and whether it does, bool (n,).
     """
-    labels = _label_parts(mask)
-    height, width = mask.shape
-    y, x = np.divmod(np.flatnonzero(mask), width)
-    label = labels[mask]
-    strengths = np.bincount(label, contrast[mask] ** 2)
-    along = np.bincount(label, (x % (width - 1) == 0) | (y % (height - 1) == 0))
-    order = np.argsort(label, kind="stable")
-    firsts = np.searchsorted(label[order], np.arange(1, len(strengths)))
-    corners = np.stack([x, y, -1 - x, -1 - y])[:, order]
-    boxes = abs(np.minimum.reduceat(corners, firsts, axis=1).T)
-    strongest = np.argsort(-strengths[1:])[:MOST]
-    boxes, strengths, along = boxes[strongest], strengths[1:][strongest], along[1:][strongest]
+    labels, boxes = _label_parts(mask)
+    strengths = np.bincount(labels[mask], contrast[mask] ** 2)[1:]
+    rim = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
+    along = np.bincount(rim, minlength=len(boxes) + 1)[1:]
     sizes = boxes[:, 2:] - boxes[:, :2]
-    border = (along > 0.5 * sizes.max(axis=1)) | (sizes == (width, height)).any(axis=1)
-    strengths = strengths * np.where(border, BORDER, 1)
-    order = np.argsort(-strengths)
-    return labels, strongest[order] + 1, boxes[order], strengths[order], border[order]
+    border = (along > 0.5 * sizes.max(axis=1)) | (sizes == mask.shape[::-1]).any(axis=1)
+    strengths[border] *= BORDER
+    strongest = np.argsort(-strengths)[:MOST]
+    return labels, strongest + 1, boxes[strongest], strengths[strongest], border[strongest]
 
 
 def _groups(boxes, strengths, border):
-    """Gather parts, strongest first, into digits: lists of indices, the strongest digit first."""
+    """Gather parts, strongest first, into digits.
+
+    Returns:
+        A list of `(indices of parts, box around them)`, the strongest digit first.
+    """
     free, groups = [i for i, strength in enumerate(strengths) if strength > 0.01 * strengths[0]], []
     while free:
         group, size, strongest = free[:1], 0, free[0]
@@ -364,13 +398,13 @@ def _groups(boxes, strengths, border):
         while len(group) != size:
             size, box = len(group), _around(boxes[group])
             group += [i for i in others if i not in group and _belongs(boxes[i], box)]
-        groups.append(group)
+        groups.append((group, box))
         free = [i for i in free if i not in group]
     return groups
 
 
 def _around(boxes):
-    return np.r_[boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
 def _belongs(part, digit):
@@ -385,13 +419,14 @@ def _find_ink(picture, near=None):
     """Find the digits in a picture, or what belongs to the one digit in the box `near`.
 
     Returns:
-        A list of `(ink float32 (h, w) in 0-1, box float (4,) in pixels of the picture)`.
+        A list of `(ink float32 (h, w) in 0-1, box float (4,) in pixels of the picture)`; this box
+        and `near` are (left, top, right, bottom).
     """
     scale = max(1, max(picture.size) / WORK)
     size = [round(side / scale) for side in picture.size]
     if min(size) < 3:
         raise NoDigitError(NO_DIGIT)
-    small = picture.resize(size, Image.Resampling.BOX, reducing_gap=1.5).convert("RGB")
+    small = picture.resize(size, Image.Resampling.BOX, reducing_gap=1.5)
     contrast, noise = _contrast(small)
     digits = []
     for part, box in _candidates(contrast, noise, None if near is None else near / scale):
@@ -403,39 +438,40 @@ def _find_ink(picture, near=None):
         except NoDigitError:
             if not digits:  # what is weaker will not be one either
                 raise
-    if not digits:
-        raise NoDigitError(NO_DIGIT)
     return digits
 
 
 def _candidates(contrast, noise, near):
-    """Return the strongest digit, and those about as tall and as strong: `(mask, box)` each."""
+    """Look for digits as `_digits` does; on paper once more, at a level next to the strongest."""
     floor = max(3 * noise, 6)
-    ink = contrast[contrast > floor]
-    if not ink.size:
-        return []
+    ink = contrast > floor
+    if not ink.any():
+        raise NoDigitError(NO_DIGIT)
     for share in INK_SHARES if noise >= CANVAS else INK_SHARES[:1]:
-        labels, *parts = _parts(contrast, contrast > max(floor, share * _quantile(ink, 0.9)))
-        if near is not None:
-            meets = (parts[1] - near[[2, 3, 0, 1]]) * [1, 1, -1, -1] < 0
-            parts = [values[meets.all(axis=1)] for values in parts]
-        numbers, boxes, strengths, border = parts
-        groups = _groups(boxes, strengths, border)
-        if not groups:
-            return []
-        ink = contrast[_chosen(labels, numbers[groups[0]])]
-    around = [_around(boxes[group]) for group in groups]
-    heights = np.array([box[3] - box[1] for box in around])
-    totals = np.array([strengths[group].sum() for group in groups])
-    alike = (abs(np.log2(heights / heights[0])) < 1) & (totals > 0.15 * totals[0])
-    return [(_chosen(labels, numbers[groups[i]]), around[i]) for i in np.flatnonzero(alike)]
+        level = share * _quantile(contrast[ink], 0.9)
+        digits = _digits(contrast, contrast > max(floor, level), near)
+        ink = digits[0][0]
+    return digits
 
 
-def _chosen(labels, numbers):
-    """Mark the parts with these numbers: bool (h, w)."""
-    chosen = np.zeros(labels.max() + 1, bool)
-    chosen[numbers] = True
-    return chosen[labels]
+def _digits(contrast, mask, near):
+    """Return the strongest digit, and those about as tall and as strong: `(mask, box)` each."""
+    labels, *parts = _parts(contrast, mask)
+    if near is not None:
+        meets = (parts[1] - near[[2, 3, 0, 1]]) * [1, 1, -1, -1] < 0
+        parts = [values[meets.all(axis=1)] for values in parts]
+    numbers, boxes, strengths, border = parts
+    if not numbers.size:
+        raise NoDigitError(NO_DIGIT)
+    digits, first = [], None
+    for group, box in _groups(boxes, strengths, border):
+        size = np.array([box[3] - box[1], strengths[group].sum()])
+        first = size if first is None else first
+        height, strength = size / first
+        if 0.5 < height < 2 and strength > 0.15:
+            mask = np.logical_or.reduce([labels == number for number in numbers[group]])
+            digits.append((mask, box))
+    return digits
 
 
 def _look_closer(picture, box):
@@ -455,14 +491,14 @@ def _grey(contrast, noise, part, box):
     """
     level = _quantile(contrast[part], 0.5)
     left, top, right, bottom = box
-    along = part.sum() - part[1:-1, 1:-1].sum()
+    along = np.count_nonzero(part) - np.count_nonzero(part[1:-1, 1:-1])
     shadow = noise >= CANVAS and along > 0.2 * max(right - left, bottom - top)
     if shadow or level < max(5.5 * noise, 12):
         raise NoDigitError(NO_DIGIT)
     low = max(0.15 * level, 2 * noise)
-    around = np.s_[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1]
-    near = _slide(part[around], 3, np.maximum)
-    return ((contrast[around] - low) / (0.9 * level - low)).clip(0, 1) * near
+    around = slice(max(top - 1, 0), bottom + 1), slice(max(left - 1, 0), right + 1)
+    near = _grown(part)[2:-2, 2:-2]
+    return ((contrast[around] - low) / (0.9 * level - low)).clip(0, 1) * near[around]
 
 
 # MNIST's form
@@ -490,9 +526,10 @@ def _margin(ink, size):
 def _set_pen_width(ink):
     """Thicken or thin strokes to the widths of MNIST's pens."""
     padded = _margin(ink, 2)
-    outline = np.hypot(np.diff(padded, axis=0)[:, 1:], np.diff(padded, axis=1)[1:]).sum()
+    across, down = padded[1:, 1:] - padded[1:, :-1], padded[1:, 1:] - padded[:-1, 1:]
+    outline = np.sqrt(across * across + down * down).sum()
     width = 2 * ink.sum() / outline * 20 / max(ink.shape)  # twice the area by the perimeter
-    steps = round(2 * abs(np.clip(width, THINNEST, THICKEST) - width))
+    steps = round(2 * max(THINNEST - width, width - THICKEST, 0))
     if not steps:
         return ink
     large = _margin(_fit(ink, 80), steps + 1)

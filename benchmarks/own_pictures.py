@@ -67,7 +67,10 @@ RECIPES = {
 }
 
 STEPS = {  # name: what `pil_to_mnist.<function>` is replaced by
-    "the ink's direction in colour": ("_towards_ink", lambda away: np.full(3, -(3**-0.5))),
+    "the ink's direction in colour": (
+        "_towards_ink",
+        lambda away: np.full(len(away), -(3**0.5) / len(away)),
+    ),
     "a curved surface of paper": (
         "_paper_colours",
         lambda colours: np.median(colours, axis=1, keepdims=True),

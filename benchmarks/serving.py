@@ -12,6 +12,7 @@ import base64
 import http.client
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -111,7 +112,8 @@ def start(name):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, __file__, "--serve", name, "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as app.py sets it for itself
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
@@ -149,9 +151,9 @@ def main():
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        import waitress
+        from app import create_server
 
-        waitress.serve(VIEWS[args.serve](), host="127.0.0.1", port=args.port, threads=1)
+        create_server(VIEWS[args.serve](), {}, "127.0.0.1", args.port).run()
         return
     print("| | requests/s | p50 ms | p99 ms | MB | MB after |\n|---|---|---|---|---|---|")
     for name in VIEWS:
