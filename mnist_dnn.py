@@ -399,7 +399,7 @@ def train(
         0.0, epochs * steps, warmup_target=learning_rate, warmup_steps=steps // 2
     )
     model.compile(
-        keras.optimizers.AdamW(schedule),
+        keras.optimizers.AdamW(schedule, weight_decay=0.05),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         # TensorFlow's XLA is several times slower on a CPU
