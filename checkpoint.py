@@ -96,11 +96,6 @@ class Checkpoint(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
-    def remove(self):
-        """Remove the file of a run that went to its end; that of an interrupted one stays."""
-        if self.finished and is_first():
-            self.path.unlink(missing_ok=True)
-
 
 def write_checkpoint(path, state):
     """Write beside `path` and move there what `read_checkpoint` returns."""

@@ -77,6 +77,18 @@ def from_first(content):
     return np.asarray(broadcast_one_to_all(array)).tobytes()
 
 
+def require_same(content, what):
+    """Raise ValueError unless all processes give the same text; all have to call this."""
+    ours = content.encode()
+    same = from_first(ours) == ours
+    if processes() > 1:
+        from jax.experimental.multihost_utils import process_allgather
+
+        same = process_allgather(np.array(same)).all()  # all end, not those alone that differ
+    if not same:
+        raise ValueError(f"Expected the same {what} on all hosts, got others on some")
+
+
 def detach(models):
     """Return copies of trained models that this process can use without the others."""
     if keras.distribution.distribution() is None:

@@ -11,7 +11,7 @@ any picture -> `pil_to_mnist`, 28x28 like MNIST -> network -> (digit, ten probab
 import argparse
 import contextlib
 import csv
-import functools
+import glob
 import io
 import itertools
 import logging
@@ -27,11 +27,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import: hide Te
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
 from PIL import ImageOps
 
 import distributed
+from batches import Pictures, own_share, varied_batches
 from checkpoint import Checkpoint
 from dense_numpy import softmax
 from model_files import check_output, load_trained_model, save_trained_model
@@ -84,51 +84,6 @@ def load_mnist(timeout=30.0):
             f"To supply it by hand, put mnist.npz at {cache}"
         )
     return outcome["data"]
-
-
-class Pictures:
-    """Pictures from one or more arrays, in an order: they are gathered by the batch, never copied.
-
-    Args:
-        images: uint8 (n, 28, 28), in memory or memory-mapped.
-        labels: uint8 (n,).
-    """
-
-    def __init__(self, images, labels):
-        self.arrays, self.labels = [images], labels
-        self.rows = np.arange(len(labels))  # of all arrays, laid end to end
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __add__(self, other):
-        both = Pictures(None, np.concatenate([self.labels, other.labels]))
-        both.arrays = self.arrays + other.arrays
-        both.rows = np.concatenate([self.rows, other.rows + sum(map(len, self.arrays))])
-        return both
-
-    def select(self, places):
-        """Return those at these places, int (k,), which may repeat, as Pictures."""
-        chosen = Pictures(None, self.labels[places])
-        chosen.arrays, chosen.rows = self.arrays, self.rows[places]
-        return chosen
-
-    def checksum(self):
-        """Return a number that changes with any picture, label or their order."""
-        arrays = [array[i : i + 4096] for array in self.arrays for i in range(0, len(array), 4096)]
-        return functools.reduce(
-            lambda crc, a: zlib.crc32(a, crc), [*arrays, self.labels, self.rows], 0
-        )
-
-    def gather(self, places=slice(None)):
-        """Return copies of those at these places: uint8 (k, 28, 28) and (k,)."""
-        rows, start = self.rows[places], 0
-        images = np.empty((len(rows), 28, 28), "uint8")
-        for array in self.arrays:
-            here = (rows >= start) & (rows < start + len(array))
-            images[here] = array[rows[here] - start]
-            start += len(array)
-        return images, self.labels[places]
 
 
 def split(data, seed):
@@ -228,144 +183,6 @@ def build_ensemble(models):
     return keras.Model(inputs, layers.Average()([model(inputs) for model in models]))
 
 
-def augment(images, labels, seed):
-    """Turn, slant, stretch, shift and bend each picture of a batch at random, and vary its pen.
-
-    Args:
-        images: uint8 (n, 28, 28).
-        labels: (n,), returned as they are.
-        seed: int (2,); one seed always draws the same variations.
-
-    Returns:
-        float32 (n, 28, 28) in 0-1, and the labels.
-    """
-    n = tf.shape(images)[0]
-    draws = tf.random.stateless_uniform([7, n, 1], seed, -1, 1)
-    angle, slant, zoom_x, zoom_y, shift_x, shift_y, pen = tf.unstack(draws)
-    angle, slant = angle * 0.21, slant * 0.15  # radians: 12 degrees; and columns per row
-    zoom_x, zoom_y = tf.exp(zoom_x * 0.12), tf.exp(zoom_y * 0.12)
-    a, b = tf.cos(angle) * zoom_x, (tf.cos(angle) * slant - tf.sin(angle)) * zoom_y
-    c, d = tf.sin(angle) * zoom_x, (tf.sin(angle) * slant + tf.cos(angle)) * zoom_y
-    x, y = (grid.reshape(1, 784) - 13.5 for grid in np.mgrid[:28, :28].astype("float32")[::-1])
-    x, y = a * x + b * y + shift_x * 2, c * x + d * y + shift_y * 2  # from the middle
-    bend_x, bend_y = tf.unstack(tf.random.stateless_normal([2, n, len(_waves())], seed))
-    x, y = x + bend_x @ _waves(), y + bend_y @ _waves()
-    images = _sample(images, x + 13.5, y + 13.5)
-    return _vary_pen(images, pen[:, 0] * 0.5), labels
-
-
-@functools.cache
-def _waves(most=4):
-    """Return cosine waves over 28x28, the longer the higher: float32 (14, 784).
-
-    Their sum, each times a normal random number, is 1 pixel in the root mean square: how far a
-    point of a digit is moved along x or y, and points near it alike (elastic distortion).
-    """
-    t = np.pi * (np.arange(28) + 0.5) / 28
-    rates = [(i, j) for i in range(most + 1) for j in range(most + 1 - i) if i + j]
-    waves = np.array([np.outer(np.cos(i * t), np.cos(j * t)).ravel() for i, j in rates])
-    waves /= np.array([[np.sqrt((wave**2).mean()) * (i + j)] for wave, (i, j) in zip(waves, rates)])
-    return (waves / np.sqrt((waves**2).sum(axis=0).mean())).astype("float32")
-
-
-def _sample(images, x, y):
-    """Look up pictures at other places, between the pixels bilinearly, and 0 outside.
-
-    Args:
-        images: uint8 (n, 28, 28).
-        x, y: float32 (n, 784): column and row to fetch each pixel from.
-
-    Returns:
-        float32 (n, 28, 28) in 0-1.
-    """
-    x, y = tf.clip_by_value(x, -1, 28), tf.clip_by_value(y, -1, 28)
-    left, top = tf.floor(x), tf.floor(y)
-    right, below = x - left, y - top  # shares of the next column and row
-    padded = tf.pad(images, [[0, 0], [1, 2], [1, 2]])  # 31x31
-    squares = tf.stack(
-        [padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]], axis=-1
-    )  # (n, 30, 30, 4): each pixel and its next ones, to be fetched in one go
-    picture = 900 * tf.range(tf.shape(images)[0])[:, None]
-    places = picture + tf.cast((top + 1) * 30 + left + 1, tf.int32)
-    fetched = tf.cast(tf.gather(tf.reshape(squares, [-1, 4]), places), tf.float32) / 255
-    a, b, c, d = tf.unstack(fetched, axis=-1)
-    upper, lower = a + right * (b - a), c + right * (d - c)
-    return tf.reshape(upper + below * (lower - upper), [-1, 28, 28])
-
-
-def _vary_pen(x, amount):
-    """Thicken (amount > 0) or thin strokes by up to a pixel on each side.
-
-    Args:
-        x: float32 (n, 28, 28).
-        amount: float32 (n,), -1 to 1.
-    """
-    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1]])
-    thick = thin = x
-    for neighbour in (
-        padded[:, :-2, 1:-1],
-        padded[:, 2:, 1:-1],
-        padded[:, 1:-1, :-2],
-        padded[:, 1:-1, 2:],
-    ):
-        thick, thin = tf.maximum(thick, neighbour), tf.minimum(thin, neighbour)
-    amount = amount[:, None, None]
-    return x + tf.maximum(amount, 0) * (thick - x) + tf.maximum(-amount, 0) * (thin - x)
-
-
-def batch_places(count, batch_size, seed, epoch, shares=1):
-    """Put pictures into a new order for an epoch, and cut that into batches of nearly one size.
-
-    Args:
-        count: number of pictures.
-        batch_size: pictures in a batch at most.
-        seed, epoch: the same ones give the same batches.
-        shares: number of equal shares that each batch is cut into, one for each device; up to
-            `shares - 1` pictures, others in each epoch, are left out for it.
-
-    Returns:
-        A list of int (k, shares).
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    order = order[: count - count % shares].reshape(-1, shares)
-    return np.array_split(order, -(-count // batch_size))
-
-
-def varied_batches(pictures, batch_size, seed, first_epoch=0):
-    """Yield batches for ever, each picture once in an epoch, varied anew (`augment`).
-
-    What a batch holds depends on the seed, the epoch and its place in that alone. Of processes that
-    train together, each makes the part of a batch that its own devices take.
-
-    Returns:
-        A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and uint8 (k,).
-    """
-    devices, ours = distributed.device_shares()
-
-    def batches():
-        for epoch in itertools.count(first_epoch):
-            order = batch_places(len(pictures), batch_size, seed, epoch, devices)
-            for step, places in enumerate(order):
-                images, labels = pictures.gather(places[:, ours].ravel())
-                variation = epoch << 32 | step * devices + ours.start
-                yield images, labels, np.array([seed, variation], "int64")
-
-    signature = (
-        tf.TensorSpec((None, 28, 28), tf.uint8),
-        tf.TensorSpec((None,), tf.uint8),
-        tf.TensorSpec((2,), tf.int64),
-    )
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    return dataset.map(augment, num_parallel_calls=1).prefetch(2)
-
-
-def own_share(pictures):
-    """Return the pictures that fall to this process, as many as to each of the others."""
-    devices, ours = distributed.device_shares()
-    places = np.arange(len(pictures) - len(pictures) % devices).reshape(-1, devices)
-    return pictures.select(places[:, ours].ravel())
-
-
 def train(
     model,
     training,
@@ -412,12 +229,13 @@ def train(
         checkpoint.follow(best, history)
         first_epoch = epochs if checkpoint.finished else checkpoint.first_epoch
     images, labels = own_share(validation).gather()
+    _, our_devices = distributed.device_shares()
     try:
         model.fit(
             varied_batches(training, batch_size, seed, first_epoch),
             steps_per_epoch=steps,
             validation_data=(images.astype("float32") / 255, labels),
-            validation_batch_size=1024,
+            validation_batch_size=256 * (our_devices.stop - our_devices.start),
             initial_epoch=first_epoch,
             epochs=epochs,
             callbacks=[best, history, *[checkpoint] * bool(checkpoint)],
@@ -425,6 +243,8 @@ def train(
             verbose=(1 if sys.stdout.isatty() else 2) if distributed.is_first() else 0,
         )
     except KeyboardInterrupt:
+        if distributed.processes() > 1:  # the others wait for this one's part of a step
+            distributed.fail("Interrupted. Start all hosts again, with --resume")
         if best.best_weights is None:
             raise
         model.set_weights(best.best_weights)
@@ -782,25 +602,15 @@ def main(argv=None):
 
 
 def run(args):
-    """Load, split, build, train, test, save, plot."""
+    """Load, split, build, train, calibrate, then test, save and plot."""
     if args.distributed:
-        distributed.start()
-        if not distributed.is_first():  # the first process says it all
-            sys.stdout = io.StringIO()
+        join_hosts(args)
     check_output(args.output)
     source, data, test = load_data(args.data_dir)
     output = Path(args.output)
     if source == "drawn digits":  # never in the place of a model that has seen real ones
         output = output.with_stem("synthetic_dnn")
-    training, validation = split(data, args.seed)
-    if args.start_from:
-        members, old = [load_to_continue(args.start_from)], load_data(None)[1:]
-        old_accuracy = measure(members[0], *old[1])["accuracy"]
-        pairs = zip(split(old[0], args.seed), (training, validation))
-        training, validation = (add_repeated(many, few) for many, few in pairs)
-    else:
-        keras.utils.set_random_seed(args.seed)
-        members = [BUILDERS[args.model]() for _ in range(args.ensemble)]
+    members, training, validation, old = prepare(data, args)
     count = len(training)
     training = mix_in(training, args.synthetic_share, args.seed)
     print(
@@ -811,24 +621,54 @@ def run(args):
     with distributed.lost_host_is_named():
         history = train_members(members, training, validation, checkpoints, args)
         first, members = distributed.is_first(), distributed.detach(members)
-    if not first:
-        return 0
-    calibrate(members, *validation.gather())
-    model = build_ensemble(members) if len(members) > 1 else members[0]
+    if first:
+        calibrate(members, *validation.gather())
+        model = build_ensemble(members) if len(members) > 1 else members[0]
+        finish(model, history, test, old, output)
+        if all(checkpoint.finished for checkpoint in checkpoints):
+            remove_checkpoints(output)
+    return 0
 
+
+def join_hosts(args):
+    """Start training together with other hosts, if they were given the same flags."""
+    distributed.start()
+    own = "output", "data_dir"  # each host may have its own places
+    flags = {name: value for name, value in vars(args).items() if name not in own}
+    distributed.require_same(repr(flags), "flags")
+    if not distributed.is_first():  # the first process says it all
+        sys.stdout = io.StringIO()
+
+
+def prepare(data, args):
+    """Return networks, Pictures to train on and to validate, and the old test with --start-from.
+
+    The old test is what the network was able to do before: `(images, labels), accuracy`.
+    """
+    keras.utils.set_random_seed(args.seed)
+    training, validation = split(data, args.seed)
+    if not args.start_from:
+        members = [BUILDERS[args.model]() for _ in range(args.ensemble)]
+        return members, training, validation, None
+    model, (old, old_test) = load_to_continue(args.start_from), load_data(None)[1:]
+    pairs = zip(split(old, args.seed), (training, validation))
+    training, validation = (add_repeated(many, few) for many, few in pairs)
+    return [model], training, validation, (old_test, measure(model, *old_test)["accuracy"])
+
+
+def finish(model, history, test, old, output):
+    """Test the model, save it and draw the plots."""
     scores = measure(model, *test)
     print(
         "Test accuracy {accuracy:.2%}, loss {loss:.4f}, calibration error {calibration:.2%}, "
         "on {count:,} unseen pictures".format(**scores)
     )
-    if args.start_from:
-        output = keep_the_better(output, old_accuracy, measure(model, *old[1])["accuracy"])
+    if old:
+        old_test, old_accuracy = old
+        output = keep_the_better(output, old_accuracy, measure(model, *old_test)["accuracy"])
     save_trained_model(model, output)
     print(f"Saved {output}")
     save_plots(history, test, scores["probabilities"], output)
-    for checkpoint in checkpoints:
-        checkpoint.remove()
-    return 0
 
 
 def open_checkpoints(output, training, args):
@@ -838,21 +678,31 @@ def open_checkpoints(output, training, args):
     )
     settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags.split()}
     settings["pictures with the checksum"] = training.checksum()
-    checkpoints = []
+    distributed.require_same(repr(settings), "pictures")
+    if args.start_from:
+        settings["a model with the checksum"] = zlib.crc32(Path(args.start_from).read_bytes())
+    checkpoints, resumes = [], args.resume
     for number in range(1, args.ensemble + 1):
         checkpoint = Checkpoint(output.with_name(f"{output.name}.checkpoint-{number}"), settings)
         checkpoints.append(checkpoint)
-        if args.resume and checkpoint.resume():
+        if resumes and checkpoint.resume():
             print(f"Network {number} goes on after epoch {checkpoint.first_epoch}")
-        elif checkpoint.path.exists():
-            warnings.warn(
-                f"An interrupted run is left in {checkpoint.path}: --resume would go on with it. "
-                "This run starts anew and will take its place",
-                stacklevel=2,
-            )
-    if args.resume and not any(checkpoint.first_epoch for checkpoint in checkpoints):
+            resumes = checkpoint.finished  # a later network's file is an older run's, if not
+    if args.resume and not checkpoints[0].first_epoch:
         print(f"No interrupted run is left beside {output}: training starts at the beginning")
+    elif checkpoints[0].path.exists() and not args.resume:
+        warnings.warn(
+            f"An interrupted run is left in {checkpoints[0].path}: --resume would go on with it. "
+            "This run starts anew and will take its place",
+            stacklevel=2,
+        )
     return checkpoints
+
+
+def remove_checkpoints(output):
+    """Remove what is left of this run and of older ones, once the model is saved."""
+    for path in output.parent.glob(f"{glob.escape(output.name)}.checkpoint-*"):
+        path.unlink(missing_ok=True)
 
 
 def train_members(members, training, validation, checkpoints, args):

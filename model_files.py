@@ -64,9 +64,29 @@ def save_trained_model(model, path):
             model.save(new)
         else:
             _export(model, new)
-        if path.is_dir():  # a folder cannot be replaced in one step
-            path.rename(Path(beside, "old"))
+        _write_through(new)
+        if path.is_dir():
+            _replace_folder(path, new)
+        else:
+            new.replace(path)
+
+
+def _write_through(new):
+    """Have the disk hold a file, or the files in a folder, before they get their name."""
+    for path in [new, *new.rglob("*")]:
+        if path.is_file():
+            with open(path, "rb+") as file:
+                os.fsync(file)
+
+
+def _replace_folder(path, new):
+    """Put a new folder in the place of an older one, in two steps; none is lost if one fails."""
+    old = path.rename(new.with_name("old"))
+    try:
         new.replace(path)
+    except OSError:
+        old.rename(path)
+        raise
 
 
 def _export(model, path):

@@ -46,6 +46,7 @@ def load_image_folders(root, test_share=1 / 7, seed=0):
 
     Raises:
         FileNotFoundError: there are no folders named 0-9 with usable pictures to train and to test.
+        OSError: a file may not be read.
     """
     root, problems = Path(root), []
     digest = hashlib.sha256(_preprocessing())
@@ -192,7 +193,8 @@ def _write_cache(path, root, parts):
             file.write(about + len(about).to_bytes(8, "little"))
             file.flush()
             os.fsync(file)  # or a power cut could leave a name without contents
-        new.replace(path)
+        if not _is_whole(path):  # another process may have been faster, and have mapped it
+            new.replace(path)
     finally:
         new.unlink(missing_ok=True)
 
@@ -205,12 +207,20 @@ def _map_cache(path):
     return decoded, json.loads(decoded[-8 - length : -8])
 
 
+def _is_whole(path):
+    """Tell whether there is a cache file that can be mapped."""
+    with contextlib.suppress(OSError, ValueError):
+        _map_cache(path)
+        return True
+    return False
+
+
 def _remove_others(path):
     """Remove cache files of other fingerprints, and what killed processes left."""
     for other in path.parent.iterdir():
         with contextlib.suppress(OSError):  # Windows keeps what another process has mapped
             age = time.time() - other.stat().st_mtime
-            if other != path and (not other.suffix or age > ABANDONED):
+            if other != path and age > ABANDONED:  # a host that shares the folder may map it
                 other.unlink()
 
 
@@ -270,12 +280,15 @@ def _load_pictures(root, folder, names, problems):
 
 
 def _open_in_one_go(path):
-    """Open a picture as `open_picture` does, but read a small file in one call, not in twenty."""
+    """Open a picture as `open_picture` does, but read a small file in one call, not in twenty.
+
+    Raises:
+        ValueError: the file is no picture, and so it will be at the next start.
+        OSError: the file may not be read, now or by this user.
+    """
     try:
         with open(path, "rb", buffering=0) as file:
             content = file.read(SMALL)
-        if len(content) < SMALL:
-            return open_picture(io.BytesIO(content))
-    except (OSError, ValueError):
-        pass  # the other way says what is wrong
-    return open_picture(path)
+    except (FileNotFoundError, IsADirectoryError):
+        content = bytes(SMALL)  # the other way says what is wrong
+    return open_picture(io.BytesIO(content) if len(content) < SMALL else path)

@@ -2,9 +2,9 @@
 
     python benchmarks/scale.py [--images 10000 100000 1000000] [--rounds 1] [--train]
 
-Drawn digits are written as PNG files into a temporary folder, 4 kB of disk each. Every figure comes
-from a process of its own, and the files are in the system's cache. `--train` adds the time from
-the start of `mnist_dnn.py --data-dir` to the end of its first training step.
+On Linux. Drawn digits are written as PNG files into a temporary folder, 4 kB of disk each. Every
+figure comes from a process of its own, and the files are in the system's cache. `--train` adds the
+time from the start of `mnist_dnn.py --data-dir` to the end of its first training step.
 """
 
 import argparse
@@ -22,10 +22,10 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from picture_folders import CACHE
 from pil_to_mnist import is_normalised
 from synthetic_digits import draw_digits
 
-CACHE = ".decoded_pictures"
 WAYS = {  # in the order in which they are measured
     "bare": "bare Pillow, into a list",
     "memory": "in memory, where no cache can be written",
@@ -75,8 +75,7 @@ def first_step(root):
     keras.Model.fit = lambda *given, callbacks, **more: fit(
         *given, callbacks=[*callbacks, stop], **more
     )
-    with tempfile.TemporaryDirectory() as output:
-        main(["--data-dir", root, "--epochs", "1", "--output", f"{output}/model.h5"])
+    main(["--data-dir", root, "--epochs", "1", "--output", f"{root}/model.h5"])
 
 
 def report(start=0.0, used=0.0):

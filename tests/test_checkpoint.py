@@ -1,7 +1,5 @@
 """A run that was killed goes on as if nothing had happened."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,18 +17,8 @@ from checkpoint import Checkpoint
 from mnist_dnn import Pictures, build_dnn, main, train
 
 SCRIPT = Path(__file__).parents[1] / "mnist_dnn.py"
-FLAGS = [
-    "--epochs",
-    "12",
-    "--batch-size",
-    "32",
-    "--synthetic-share",
-    "0",
-    "--ensemble",
-    "2",
-    "--patience",
-    "3",
-]
+FLAGS = ["--epochs", "12", "--batch-size", "32", "--synthetic-share", "0", "--ensemble", "2"]
+FLAGS += ["--patience", "3"]
 WORDS = {"--epochs": 8}
 
 
@@ -53,21 +41,30 @@ def weights(path):
     return found
 
 
+def states(folder):
+    """Return when each checkpoint in a folder was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.checkpoint-[12]")}
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_killed_again_and_again_it_ends_with_the_same_weights(folders, tmp_path):
     command = [sys.executable, SCRIPT, *FLAGS, "--data-dir", folders, "--output"]
     whole, torn = tmp_path / "whole" / "a.h5", tmp_path / "torn" / "a.h5"
     subprocess.run([*command, whole], check=True, capture_output=True)
     rng, kills = np.random.default_rng(0), 0
     for _ in range(3):
+        before = states(torn.parent)
         process = subprocess.Popen([*command, torn, "--resume"], stderr=subprocess.DEVNULL)
-        before = {path: path.stat().st_mtime_ns for path in torn.parent.glob("*checkpoint*")}
-        while process.poll() is None and before == {
-            path: path.stat().st_mtime_ns for path in torn.parent.glob("*checkpoint*")
-        }:
-            time.sleep(0.01)
+        wait_for(lambda: process.poll() is not None or states(torn.parent) != before)  # noqa: B023
         time.sleep(rng.uniform(0, 0.5))  # in an epoch, in a save, or between the two networks
         kills += process.poll() is None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
     assert kills >= 2
     subprocess.run([*command, torn, "--resume"], check=True, capture_output=True)
@@ -143,6 +140,15 @@ def test_an_interrupted_run_is_named_and_the_new_one_takes_its_place(folders, tm
     with pytest.warns(UserWarning, match="interrupted run is left in .*--resume would go on"):
         assert main(flags) == 0
     assert path.exists() and not list(tmp_path.glob("*checkpoint*"))
+
+
+def test_what_an_older_run_left_of_a_later_network_does_no_harm(folders, tmp_path, capsys):
+    path = tmp_path / "a.h5"
+    interrupt(folders, path)
+    Path(f"{path}.checkpoint-2").write_bytes(b"of an older run, with other flags")
+    assert main([*FLAGS, "--data-dir", str(folders), "--output", str(path), "--resume"]) == 0
+    assert "Network 1 goes on after epoch 1" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*checkpoint*"))
 
 
 def test_what_is_no_checkpoint_is_refused(folders, tmp_path):

@@ -1,7 +1,6 @@
 """Real processes on this machine train together, over the loopback, as hosts would."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -11,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import save_folders
-from test_checkpoint import weights
+from test_checkpoint import wait_for, weights
 
-from mnist_dnn import Pictures, batch_places, main
+from mnist_dnn import main
+from synthetic_digits import draw_digits
 
 pytest.importorskip("jax", reason="training on several hosts needs JAX")
 ROOT = Path(__file__).parents[1]
@@ -21,16 +21,16 @@ FLAGS = ["--distributed", "--epochs", "3", "--batch-size", "64", "--synthetic-sh
 # what mnist_dnn.py does, and a note of the pictures seen and the weights in the end
 HOST = """
 import sys, numpy as np
-import distributed, mnist_dnn
+import batches, distributed, mnist_dnn
 seen, notes = [], sys.argv.pop(1)
-gather, detach = mnist_dnn.Pictures.gather, distributed.detach
+gather, detach = batches.Pictures.gather, distributed.detach
 def gather_and_note(pictures, places=slice(None)):
     seen.append(pictures.rows[places])
     return gather(pictures, places)
 def detach_and_note(models):
     np.savez(notes, *models[0].get_weights(), batches=np.concatenate(seen[1:5]))
     return detach(models)
-mnist_dnn.Pictures.gather, distributed.detach = gather_and_note, detach_and_note
+batches.Pictures.gather, distributed.detach = gather_and_note, detach_and_note
 sys.exit(mnist_dnn.main())
 """
 
@@ -44,8 +44,12 @@ def folders(tmp_path_factory, digits):
     return root
 
 
-def start_hosts(count, folders, output, *flags):
-    """Start processes that train together; their notes are beside `output`."""
+def start_hosts(count, folders, output, *flags, last=()):
+    """Start processes that train together; their notes are beside `output`.
+
+    Args:
+        flags: for all; `last` only for the last one.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     hosts = []
@@ -59,6 +63,7 @@ def start_hosts(count, folders, output, *flags):
         }
         command = [sys.executable, "-c", HOST, f"{output}-{number}.npz", *FLAGS, *flags]
         command += ["--data-dir", folders, "--output", output]
+        command += last if number == count - 1 else ()
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         hosts.append(subprocess.Popen(command, env=environment, cwd=ROOT, **pipes))
     return hosts
@@ -71,16 +76,6 @@ def finish(hosts, seconds=240):
     finally:
         for host in hosts:
             host.kill()
-
-
-@pytest.mark.parametrize("shares", [1, 2, 3])
-def test_each_picture_is_seen_once_in_an_epoch(shares):
-    batches = batch_places(1000, 64, seed=3, epoch=5, shares=shares)
-    places = np.concatenate([batch.ravel() for batch in batches])
-    assert len(batches) == 16 and max(batch.size for batch in batches) <= 64
-    assert len(places) == len(set(places)) == 1000 - 1000 % shares
-    other = np.concatenate([b.ravel() for b in batch_places(1000, 64, 3, 6, shares)])
-    assert not np.array_equal(places, other)
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -102,9 +97,8 @@ def test_a_lost_host_ends_the_others_and_they_resume(folders, tmp_path):
     output, kept = tmp_path / "a.h5", tmp_path / "a.h5.checkpoint-1"
     flags = ["--epochs", "60", "--patience", "60"]
     hosts = start_hosts(2, folders, output, *flags)
-    while not kept.exists() and hosts[1].poll() is None:
-        time.sleep(0.05)
-    os.kill(hosts[1].pid, signal.SIGKILL)
+    wait_for(lambda: kept.exists() or hosts[1].poll() is not None)
+    hosts[1].kill()
     start = time.monotonic()
     said = finish(hosts)
     assert time.monotonic() - start < 60 and hosts[0].returncode == 1
@@ -115,27 +109,34 @@ def test_a_lost_host_ends_the_others_and_they_resume(folders, tmp_path):
     assert not kept.exists()
 
 
-def test_several_devices_of_one_machine_are_used(folders, tmp_path):
-    devices = "--xla_force_host_platform_device_count=2"
+@pytest.mark.parametrize("difference", ["pictures", "flags"])
+def test_hosts_with_other_pictures_or_flags_end(folders, digits, tmp_path, difference):
+    save_folders(tmp_path / "other/train", digits[0][:260], (digits[1][:260] + 1) % 10)
+    save_folders(tmp_path / "other/test", digits[0][260:], digits[1][260:])
+    last = {"pictures": ["--data-dir", tmp_path / "other"], "flags": ["--seed", "1"]}[difference]
+    hosts = start_hosts(2, folders, tmp_path / "a.h5", last=last)
+    said = finish(hosts)
+    assert all(host.returncode for host in hosts)
+    assert any(f"Expected the same {difference} on all hosts" in err for _, err in said), said
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_three_devices_of_one_machine_are_used(tmp_path):
+    images, labels = draw_digits(10_000, seed=4)  # 768 or more of them are validated in batches
+    save_folders(tmp_path / "train", images, labels)
+    save_folders(tmp_path / "test", images[:100], labels[:100])
+    devices = "--xla_force_host_platform_device_count=3"
     environment = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": devices}
     notes, output = tmp_path / "notes.npz", tmp_path / "a.h5"
-    command = [sys.executable, "-c", HOST, notes, *FLAGS, "--data-dir", folders]
+    command = [sys.executable, "-c", HOST, notes, *FLAGS, "--epochs", "1", "--batch-size", "512"]
     said = subprocess.run(
-        [*command, "--output", output], env=environment, cwd=ROOT, capture_output=True, text=True
-    )
+        [*command, "--data-dir", tmp_path, "--output", output],
+        env=environment, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
     assert output.exists(), said
-    assert len(set(np.load(notes)["batches"])) % 2 == 0  # a share for each device
+    assert len(np.load(notes)["batches"]) % 3 == 0  # a share for each device
 
 
 def test_without_jax_it_says_what_to_run(tmp_path):
     with pytest.raises(SystemExit, match=r"KERAS_BACKEND=jax python mnist_dnn\.py --distributed"):
         main([*FLAGS, "--output", str(tmp_path / "a.h5")])
-
-
-def test_pictures_of_several_arrays_are_gathered_in_order(digits):
-    images, labels = digits
-    both = Pictures(images[:100], labels[:100]) + Pictures(images[100:], labels[100:])
-    places = np.array([250, 3, 99, 100, 3])
-    gathered = both.select(np.arange(400)[::-1]).gather(399 - places)
-    assert np.array_equal(gathered[0], images[places])
-    assert np.array_equal(gathered[1], labels[places])

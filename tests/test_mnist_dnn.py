@@ -20,9 +20,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import mnist_dnn
+from batches import Pictures
 from mnist_dnn import (
-    Pictures,
-    augment,
     build_dnn,
     build_ensemble,
     calibrate,
@@ -82,22 +81,6 @@ def test_mnist_has_its_published_counts(mnist):
 
 
 # Model and training
-
-
-def test_augment_repeats_itself_for_one_seed_only(digits):
-    first, again, other = (
-        augment(digits[0][:9], digits[1][:9], seed)[0].numpy() for seed in ([1, 2], [1, 2], [1, 3])
-    )
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
-
-
-def test_augment_keeps_the_digit_in_the_frame(digits):
-    x, labels = augment(*digits, [0, 0])
-    assert x.shape == (400, 28, 28) and x.dtype == "float32"
-    assert np.array_equal(labels, digits[1])
-    assert x.numpy().min() >= 0 and x.numpy().max() <= 1
-    ratio = x.numpy().sum(axis=(1, 2)) / (digits[0].sum(axis=(1, 2)) / 255)
-    assert 0.85 < np.median(ratio) < 1.25 and ratio.min() > 0.3
 
 
 def test_one_seed_gives_the_same_weights_twice(digits):
@@ -216,6 +199,15 @@ def test_a_tenth_of_a_point_may_be_forgotten(tmp_path, accuracy, name):
         warnings.simplefilter("always")
         assert keep_the_better(tmp_path / "a.h5", 0.9899, accuracy) == tmp_path / name
     assert len(caught) == (name == "a_worse.h5")
+
+
+def test_going_on_with_a_model_repeats_itself(drawn_mnist, model_path, folders, tmp_path):
+    weights = []
+    for name in ("a.h5", "b.h5"):
+        flags = ["--epochs", "1", "--synthetic-share", "0", "--data-dir", str(folders)]
+        main([*flags, "--start-from", str(model_path), "--output", str(tmp_path / name)])
+        weights.append(load_trained_model(tmp_path / name).get_weights())
+    assert all(map(np.array_equal, *weights))
 
 
 def test_a_model_that_has_forgotten_is_saved_beside(

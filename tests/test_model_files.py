@@ -4,6 +4,7 @@ import errno
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -154,6 +155,18 @@ def test_a_failed_save_keeps_the_old_model(model, tmp_path, monkeypatch):
         save_trained_model(model, tmp_path / "a.keras")
     assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
     assert load_trained_model(tmp_path / "a.keras").count_params() == model.count_params()
+
+
+def test_a_folder_that_cannot_be_replaced_is_kept(model, digits, tmp_path, monkeypatch):
+    save_trained_model(model, tmp_path / "a")
+
+    def refuse(self, target):
+        raise OSError(errno.EACCES, "a scanner has it open")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="the old model is kept"):
+        save_trained_model(model, tmp_path / "a")
+    assert len(predict_images(digits[0], load_trained_model(tmp_path / "a"))) == 400
 
 
 @pytest.mark.parametrize("name", ["a.pt", "pictures", "folder.h5"])

@@ -1,0 +1,43 @@
+"""Each picture is seen once in an epoch, and each time another way."""
+
+import numpy as np
+import pytest
+
+from batches import Pictures, augment, batch_places
+
+
+def test_augment_repeats_itself_for_one_seed_only(digits):
+    first, again, other = (
+        augment(digits[0][:9], digits[1][:9], seed)[0].numpy() for seed in ([1, 2], [1, 2], [1, 3])
+    )
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_augment_keeps_the_digit_in_the_frame(digits):
+    x, labels = augment(*digits, [0, 0])
+    assert x.shape == (400, 28, 28) and x.dtype == "float32"
+    assert np.array_equal(labels, digits[1])
+    assert x.numpy().min() >= 0 and x.numpy().max() <= 1
+    ratio = x.numpy().sum(axis=(1, 2)) / (digits[0].sum(axis=(1, 2)) / 255)
+    assert 0.85 < np.median(ratio) < 1.25 and ratio.min() > 0.3
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3])
+def test_each_picture_is_seen_once_in_an_epoch(shares):
+    batches = batch_places(1000, 64, seed=3, epoch=5, shares=shares)
+    places = np.concatenate([batch.ravel() for batch in batches])
+    assert len(batches) == 16 and max(batch.size for batch in batches) <= 64
+    assert len(places) == len(set(places)) == 1000 - 1000 % shares
+    with pytest.raises(ValueError, match="a picture in each batch for each of 70 devices"):
+        batch_places(1000, 64, seed=3, epoch=5, shares=70)
+    other = np.concatenate([b.ravel() for b in batch_places(1000, 64, 3, 6, shares)])
+    assert not np.array_equal(places, other)
+
+
+def test_pictures_of_several_arrays_are_gathered_in_order(digits):
+    images, labels = digits
+    both = Pictures(images[:100], labels[:100]) + Pictures(images[100:], labels[100:])
+    places = np.array([250, 3, 99, 100, 3])
+    gathered = both.select(np.arange(400)[::-1]).gather(399 - places)
+    assert np.array_equal(gathered[0], images[places])
+    assert np.array_equal(gathered[1], labels[places])
