@@ -431,7 +431,7 @@ def _find_ink(picture, near=None):
     digits = []
     for part, box in _candidates(contrast, noise, None if near is None else near / scale):
         try:
-            if near is None and scale > 2 and max(box[2:] - box[:2]) < SMALL:
+            if near is None and scale > 1 and max(box[2:] - box[:2]) < SMALL:
                 digits += _look_closer(picture, box * scale)
             else:
                 digits.append((_grey(contrast, noise, part, box), box * scale))
