@@ -50,22 +50,26 @@ def host(process):
         print(*medians)
 
 
-def run(count):
-    """Return the first process's medians, float (4,), with `count` processes."""
+def environments(count):
+    """Return the environments of processes on this machine that are to train together."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    processes = []
-    for number in range(count):
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
-            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
-            "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
-        }
-        command = [sys.executable, __file__, "--host", str(number)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        processes.append(subprocess.Popen(command, env=environment, **pipes))
+    together = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+    }
+    return [{**together, "KERAS_DISTRIBUTION_PROCESS_ID": str(i)} for i in range(count)]
+
+
+def run(count):
+    """Return the first process's medians, float (4,), with `count` processes."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    processes = [
+        subprocess.Popen([sys.executable, __file__, "--host", str(i)], env=environment, **pipes)
+        for i, environment in enumerate(environments(count))
+    ]
     lines = [process.communicate()[0].splitlines() for process in processes]
     return np.array(lines[0][-1].split(), float)
 

@@ -27,6 +27,14 @@ def save_folders(root, images, labels, ending="png"):
         Image.fromarray(image).save(root / str(label) / f"{i:03d}.{ending}")
 
 
+def save_train_and_test(root, digits, count):
+    """Save the first `count` of the digits below root/train, the others below root/test."""
+    images, labels = digits
+    save_folders(root / "train", images[:count], labels[:count])
+    save_folders(root / "test", images[count:], labels[count:])
+    return root
+
+
 def copy_of(model, sureness):
     """Copy a network; its logits are multiplied by `sureness`."""
     copy = keras.models.clone_model(model)
@@ -47,10 +55,7 @@ def digits():
 @pytest.fixture
 def folders(tmp_path, digits):
     """Drawn digits as train/0-9 and test/0-9."""
-    images, labels = digits
-    save_folders(tmp_path / "train", images[:300], labels[:300])
-    save_folders(tmp_path / "test", images[300:], labels[300:])
-    return tmp_path
+    return save_train_and_test(tmp_path, digits, 300)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import save_folders
+from conftest import save_folders, save_train_and_test
 from test_mnist_dnn import OPTIONS
 
 import checkpoint
@@ -25,10 +25,7 @@ WORDS = {"--epochs": 8}
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, digits):
     """Drawn digits as train/0-9 and test/0-9."""
-    root = tmp_path_factory.mktemp("digits")
-    save_folders(root / "train", digits[0][:300], digits[1][:300])
-    save_folders(root / "test", digits[0][300:], digits[1][300:])
-    return root
+    return save_train_and_test(tmp_path_factory.mktemp("digits"), digits, 300)
 
 
 def weights(path):

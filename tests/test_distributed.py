@@ -1,7 +1,6 @@
 """Real processes on this machine train together, over the loopback, as hosts would."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import save_folders
+from conftest import save_folders, save_train_and_test
+from hosts import environments
 from test_checkpoint import wait_for, weights
 
 from mnist_dnn import main
@@ -38,10 +38,7 @@ sys.exit(mnist_dnn.main())
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, digits):
     """Drawn digits as train/0-9 and test/0-9."""
-    root = tmp_path_factory.mktemp("digits")
-    save_folders(root / "train", digits[0][:260], digits[1][:260])
-    save_folders(root / "test", digits[0][260:], digits[1][260:])
-    return root
+    return save_train_and_test(tmp_path_factory.mktemp("digits"), digits, 260)
 
 
 def start_hosts(count, folders, output, *flags, last=()):
@@ -50,17 +47,8 @@ def start_hosts(count, folders, output, *flags, last=()):
     Args:
         flags: for all; `last` only for the last one.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     hosts = []
-    for number in range(count):
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
-            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
-            "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
-        }
+    for number, environment in enumerate(environments(count)):
         command = [sys.executable, "-c", HOST, f"{output}-{number}.npz", *FLAGS, *flags]
         command += ["--data-dir", folders, "--output", output]
         command += last if number == count - 1 else ()
