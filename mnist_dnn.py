@@ -11,6 +11,7 @@ any picture -> `pil_to_mnist`, 28x28 like MNIST -> network -> (digit, ten probab
 import argparse
 import contextlib
 import csv
+import functools
 import glob
 import io
 import itertools
@@ -35,10 +36,11 @@ from batches import Pictures, own_share, varied_batches
 from checkpoint import Checkpoint
 from dense_numpy import softmax
 from model_files import check_output, load_trained_model, save_trained_model
-from picture_folders import load_image_folders, stratified_split
+from picture_folders import all_digits, load_image_folders, read_pictures, stratified_split
 from pictures import find_pictures, open_picture
 from pil_to_mnist import NoDigitError, find_digits, pil_to_mnist
 from synthetic_digits import draw_digits
+from workers import in_processes
 
 NEEDS_MATPLOTLIB = "it needs Matplotlib (python -m pip install matplotlib)"
 MIN_SYNTHETIC = 10_000  # a small folder of own digits needs as many, or the net learns too little
@@ -369,10 +371,10 @@ def predict_digits(image, model):
 
 
 def predict_files(paths, model, batch_size=256):
-    """Read picture files: each is decoded by itself, and a batch goes through the network at once.
+    """Read picture files: all cores decode them, and a batch goes through the network at once.
 
     Args:
-        paths: iterable of file names; one batch of them is held at a time.
+        paths: iterable of file names; a batch of them is held at a time for each core.
         model: as for `predict_images`.
 
     Yields:
@@ -380,22 +382,14 @@ def predict_files(paths, model, batch_size=256):
         reading order, the product of their probabilities, or else what is wrong with the file.
     """
     paths = iter(paths)
-    while batch := list(itertools.islice(paths, batch_size)):
-        found = [_find_in_file(path) for path in batch]
-        pictures = [pixels for digits, _ in found for pixels in digits]
-        rows = iter(predict_images(np.stack(pictures), model) if pictures else ())
+    batches, work = itertools.tee(iter(lambda: list(itertools.islice(paths, batch_size)), []))
+    read = functools.partial(read_pictures, find=all_digits, problem=(ValueError, OSError))
+    for batch, (images, counts, problems) in zip(batches, in_processes(read, work)):
+        rows = iter(predict_images(images, model) if len(images) else ())
         yield [
-            (path, *_as_text(list(itertools.islice(rows, len(digits)))), problem)
-            for path, (digits, problem) in zip(batch, found)
+            (path, *_as_text(list(itertools.islice(rows, count))), problem)
+            for path, count, problem in zip(batch, counts, problems)
         ]
-
-
-def _find_in_file(path):
-    """Return the digits in a picture file, each uint8 (28, 28), and what is wrong with it."""
-    try:
-        return [pixels for pixels, _ in find_digits(open_picture(path))], ""
-    except ValueError as error:
-        return [], str(error)
 
 
 def _as_text(rows):

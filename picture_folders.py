@@ -6,8 +6,10 @@ them again. The file's name is a fingerprint of all files, so that any change le
 """
 
 import contextlib
+import functools
 import hashlib
 import io
+import itertools
 import json
 import mmap
 import os
@@ -16,13 +18,13 @@ import uuid
 import warnings
 from pathlib import Path
 
-import keras
 import numpy as np
 import PIL
 from PIL import Image
 
 from pictures import open_picture
-from pil_to_mnist import NoDigitError, is_normalised, pil_to_mnist
+from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
+from workers import in_processes
 
 CACHE = ".decoded_pictures"  # in the root; the names of unfinished files in it have a suffix
 ABANDONED = 3600  # seconds without a write: whoever began this unfinished file is gone
@@ -238,45 +240,77 @@ def _decode(root, parts, file):
         A dict: `counts` of pictures written, by part and digit, and `problems`, a sentence for
         each file that cannot be used.
     """
-    progress = keras.utils.Progbar(
-        sum(len(names) for part in parts for *_, names in part), unit_name="picture"
-    )
+    import keras  # not for the processes that read pictures
+
+    total = sum(len(names) for part in parts for *_, names in part)
+    progress = keras.utils.Progbar(total, unit_name="picture")
     counts, problems = [[0] * 10 for _ in parts], []
-    for number, digit, folder, names in _chunks(parts):
-        images = _load_pictures(root, folder, names, problems)
+    read = functools.partial(read_pictures, find=_the_digit)
+    chunks, work = itertools.tee(_chunks(root, parts))
+    share = in_processes if total > CHUNK else map  # few are read here before a process starts
+    pictures = share(read, (paths for *_, paths in work))
+    for (number, digit, paths), (images, _, wrong) in zip(chunks, pictures):
         file.write(images)
         counts[number][digit] += len(images)
-        progress.add(len(names))
+        problems += [
+            f"{Path(path).relative_to(root)}: {words}" for path, words in zip(paths, wrong) if words
+        ]
+        progress.add(len(paths))
     return {"counts": counts, "problems": problems}
 
 
-def _chunks(parts):
-    """Yield `(number of the part, digit, folder, at most CHUNK names)`."""
+def _chunks(root, parts):
+    """Yield `(number of the part, digit, at most CHUNK paths)`."""
     for number, part in enumerate(parts):
         for digit, folder, names in part:
+            place = f"{root / folder}{os.sep}"
             for start in range(0, len(names), CHUNK):
-                yield number, digit, folder, names[start : start + CHUNK]
+                yield number, digit, [place + name for name in names[start : start + CHUNK]]
 
 
-def _load_pictures(root, folder, names, problems):
-    """Load the pictures that can be used as uint8 (n, 28, 28); name the others in `problems`."""
-    images = np.zeros((len(names), 28, 28), "uint8")
-    as_is, refused, place = np.zeros(len(names), bool), {}, f"{root / folder}{os.sep}"
-    for i, name in enumerate(names):
+def read_pictures(paths, find, problem=ValueError):
+    """Read picture files, and bring the digits in them to MNIST's form.
+
+    Args:
+        paths: file names.
+        find: `find(image)` returns the digits in a PIL image, each uint8 (28, 28), or raises
+            NoDigitError. Pictures that already have MNIST's form are taken as they are.
+        problem: class of errors, or a tuple of them, that are told and not raised: a file that is
+            no picture is a ValueError, one that may not be read, now or by this user, an OSError.
+
+    Returns:
+        Digits in the order of the files, uint8 (k, 28, 28); how many each file has, a list of n
+        int; and what is wrong with each, a list of n strings, empty where nothing is.
+    """
+    found, problems, small = [[] for _ in paths], [""] * len(paths), {}
+    for i, path in enumerate(paths):
         try:
-            image = _open_in_one_go(place + name)
-            as_is[i] = image.mode == "L" and image.size == (28, 28)
-            images[i] = image if as_is[i] else pil_to_mnist(image)
-        except ValueError as error:
-            refused[i] = error
-    as_is[as_is] = ~is_normalised(images[as_is])
-    for i in np.flatnonzero(as_is):
+            image = _open_in_one_go(path)
+            if image.mode == "L" and image.size == (28, 28):
+                small[i] = np.asarray(image)
+            else:
+                found[i] = find(image)
+        except problem as error:
+            problems[i] = str(error)
+    as_is = is_normalised(np.stack([*small.values()])) if small else ()
+    for (i, pixels), same in zip(small.items(), as_is):
         try:
-            images[i] = pil_to_mnist(Image.fromarray(images[i]))
+            found[i] = [pixels] if same else find(Image.fromarray(pixels))
         except NoDigitError as error:
-            refused[i] = error
-    problems += [f"{folder / names[i]}: {refused[i]}" for i in sorted(refused)]
-    return np.delete(images, list(refused), axis=0) if refused else images
+            problems[i] = str(error)
+    digits = [pixels for each in found for pixels in each]
+    images = np.stack(digits) if digits else np.empty((0, 28, 28), "uint8")
+    return images, [len(each) for each in found], problems
+
+
+def _the_digit(image):
+    """Return a list of the one digit in a picture."""
+    return [pil_to_mnist(image)]
+
+
+def all_digits(image):
+    """Return a list of the digits in a picture, in reading order, each uint8 (28, 28)."""
+    return [pixels for pixels, _ in find_digits(image)]
 
 
 def _open_in_one_go(path):

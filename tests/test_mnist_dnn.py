@@ -401,6 +401,18 @@ def test_files_without_end_are_read_in_batches(model, legible, tmp_path):
         assert [bool(problem) for *_, problem in next(batches)].count(False) in (2, 3)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_many_files_are_read_in_processes_as_few_are_here(model, folders):
+    paths = [str(path) for path in sorted(folders.glob("t*/*/*.png"))]
+    (folders / "loop.png").symlink_to("loop.png")
+    few, many = (
+        [row for rows in predict_files([*paths, folders / "loop.png"], model, size) for row in rows]
+        for size in (1000, 50)
+    )
+    assert few == many and [path for path, *_ in many[:-1]] == paths
+    assert "Too many levels" in many[-1][3]
+
+
 def test_at_most_20_pictures_are_explained(model_path, folders, tmp_path, monkeypatch):
     def count(pictures, model):
         assert len(pictures) == 20
