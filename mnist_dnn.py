@@ -141,12 +141,12 @@ def build_dnn(hidden_units=1024, dropout_rate=0.1):
     )
 
 
-def build_cnn(dropout_rate=0.4):
+def build_cnn(dropout_rate=0.1):
     """Build a convolutional network: float32 (n, 28, 28) in 0-1 -> ten probabilities."""
 
-    def convolution(filters):
+    def convolution(filters, size, strides=1):
         return [
-            layers.Conv2D(filters, 3, padding="same", use_bias=False),
+            layers.Conv2D(filters, size, strides, padding="same", use_bias=False),
             layers.BatchNormalization(),
             layers.ReLU(),
         ]
@@ -155,16 +155,14 @@ def build_cnn(dropout_rate=0.4):
         [
             keras.Input((28, 28)),
             layers.Reshape((28, 28, 1)),
-            *convolution(32),
-            layers.MaxPooling2D(),  # 14x14
-            *convolution(64),
-            *convolution(64),
+            *convolution(32, 5, strides=2),  # 14x14
+            *convolution(64, 3),
             layers.MaxPooling2D(),  # 7x7
-            *convolution(128),
+            *convolution(128, 3),
             layers.MaxPooling2D(),  # 3x3
             layers.Flatten(),
             layers.Dropout(dropout_rate),
-            layers.Dense(256, use_bias=False),
+            layers.Dense(128, use_bias=False),
             layers.BatchNormalization(),
             layers.ReLU(),
             layers.Dropout(dropout_rate),
@@ -195,16 +193,18 @@ def train(
     learning_rate,
     patience,
     seed,
+    teacher=None,
     checkpoint=None,
 ):
     """Train `model` in place and leave it with the weights of its best epoch.
 
-    The pictures are varied anew in each epoch (`augment`). Training stops early when the
+    The pictures are varied anew in each epoch (`varied_batches`). Training stops early when the
     validation loss has not improved for `patience` epochs. Ctrl-C keeps the best epoch so far.
 
     Args:
         model: takes float32 (n, 28, 28) in 0-1, gives ten probabilities.
         training, validation: Pictures.
+        teacher: network of the same kind, whose probabilities are learned instead of the labels.
         checkpoint: Checkpoint that keeps the run after each epoch, and from which it goes on.
 
     Returns:
@@ -219,7 +219,7 @@ def train(
     )
     model.compile(
         keras.optimizers.AdamW(schedule, weight_decay=0.05),
-        loss="sparse_categorical_crossentropy",
+        loss="categorical_crossentropy",
         metrics=["accuracy"],
         # TensorFlow's XLA is several times slower on a CPU
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
@@ -234,9 +234,9 @@ def train(
     _, our_devices = distributed.device_shares()
     try:
         model.fit(
-            varied_batches(training, batch_size, seed, first_epoch),
+            varied_batches(training, batch_size, seed, epochs, first_epoch, teacher),
             steps_per_epoch=steps,
-            validation_data=(images.astype("float32") / 255, labels),
+            validation_data=(images.astype("float32") / 255, np.eye(10, dtype="float32")[labels]),
             validation_batch_size=256 * (our_devices.stop - our_devices.start),
             initial_epoch=first_epoch,
             epochs=epochs,
@@ -530,7 +530,7 @@ def parse_arguments(argv=None):
     )
     for name, metavar, default, words in (
         ("--data-dir", "DIR", None, "folders train/0-9 and test/0-9 of pictures, not MNIST"),
-        ("--epochs", "N", 12, "at most as many; more read better, up to about 160"),
+        ("--epochs", "N", 12, "at most as many; more read better, up to about 120"),
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
         ("--patience", "N", 0, "epochs without improvement before it stops; 0 for a quarter of "
@@ -542,6 +542,7 @@ def parse_arguments(argv=None):
         ("--seed", "N", 0, "of everything random"),
         ("--start-from", "MODEL", None, "go on with this model, at a tenth of the learning rate; "
          "the pictures of --data-dir are added to MNIST"),
+        ("--teacher", "MODEL", None, "learn this model's probabilities instead of the labels"),
         ("--explain", "PNG", None, "with --predict: draw what was found and seen in the "
          "first 20 pictures"),
     ):  # fmt: skip
@@ -558,8 +559,10 @@ def parse_arguments(argv=None):
     args.patience = args.patience or max(10, args.epochs // 4)  # a cosine gains most at its end
     if min(args.epochs, args.batch_size, args.patience, args.ensemble) < 1:
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
-    if args.start_from and args.distributed:
-        parser.error("--start-from goes on with a model on one machine: no --distributed")
+    if (args.start_from or args.teacher) and args.distributed:
+        parser.error("--start-from and --teacher need a model on one machine: no --distributed")
+    if args.teacher and keras.backend.backend() != "tensorflow":
+        parser.error("--teacher needs KERAS_BACKEND=tensorflow")
     if args.start_from and (args.ensemble > 1 or args.model != "dense"):
         parser.error("--start-from goes on with the model that it names: no --model, no --ensemble")
     if args.learning_rate <= 0 or args.synthetic_share < 0:
@@ -600,6 +603,7 @@ def run(args):
     if args.distributed:
         join_hosts(args)
     check_output(args.output)
+    teacher = load_own(args.teacher) if args.teacher else None
     source, data, test = load_data(args.data_dir)
     output = Path(args.output)
     if source == "drawn digits":  # never in the place of a model that has seen real ones
@@ -613,7 +617,7 @@ def run(args):
     )
     checkpoints = open_checkpoints(output, training, args)
     with distributed.lost_host_is_named():
-        history = train_members(members, training, validation, checkpoints, args)
+        history = train_members(members, training, validation, teacher, checkpoints, args)
         first, members = distributed.is_first(), distributed.detach(members)
     if first:
         calibrate(members, *validation.gather())
@@ -644,7 +648,7 @@ def prepare(data, args):
     if not args.start_from:
         members = [BUILDERS[args.model]() for _ in range(args.ensemble)]
         return members, training, validation, None
-    model, (old, old_test) = load_to_continue(args.start_from), load_data(None)[1:]
+    model, (old, old_test) = load_own(args.start_from), load_data(None)[1:]
     pairs = zip(split(old, args.seed), (training, validation))
     training, validation = (add_repeated(many, few) for many, few in pairs)
     return [model], training, validation, (old_test, measure(model, *old_test)["accuracy"])
@@ -668,13 +672,15 @@ def finish(model, history, test, old, output):
 def open_checkpoints(output, training, args):
     """Return a Checkpoint beside the model for each network, with --resume in its last state."""
     flags = (
-        "epochs batch_size learning_rate patience synthetic_share model ensemble seed start_from"
+        "epochs batch_size learning_rate patience synthetic_share model ensemble seed start_from "
+        "teacher"
     )
     settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags.split()}
     settings["pictures with the checksum"] = training.checksum()
     distributed.require_same(repr(settings), "pictures")
-    if args.start_from:
-        settings["a model with the checksum"] = zlib.crc32(Path(args.start_from).read_bytes())
+    for flag, path in (("--start-from", args.start_from), ("--teacher", args.teacher)):
+        if path:
+            settings[f"{flag} with the checksum"] = zlib.crc32(Path(path).read_bytes())
     checkpoints, resumes = [], args.resume
     for number in range(1, args.ensemble + 1):
         checkpoint = Checkpoint(output.with_name(f"{output.name}.checkpoint-{number}"), settings)
@@ -699,11 +705,13 @@ def remove_checkpoints(output):
         path.unlink(missing_ok=True)
 
 
-def train_members(members, training, validation, checkpoints, args):
+def train_members(members, training, validation, teacher, checkpoints, args):
     """Train each network in place; return the last one's history."""
     for number, (model, checkpoint) in enumerate(zip(members, checkpoints)):
         if len(members) > 1:
             print(f"Network {number + 1} of {len(members)}")
+        if number and not checkpoint.first_epoch and distributed.is_first():
+            checkpoint.path.unlink(missing_ok=True)  # or --resume would find an older run's
         history = train(
             model,
             training,
@@ -713,6 +721,7 @@ def train_members(members, training, validation, checkpoints, args):
             learning_rate=args.learning_rate / (10 if args.start_from else 1),
             patience=args.patience,
             seed=args.seed + number,
+            teacher=teacher,
             checkpoint=checkpoint,
         )
     return history
@@ -730,11 +739,18 @@ def measure(model, images, labels):
     }
 
 
-def load_to_continue(path):
-    """Load a model to train on; raise ValueError unless it takes float32 (n, 28, 28)."""
-    model = load_trained_model(path)
-    if Path(path).is_dir() or model.input_shape[1:] != (28, 28):
-        raise ValueError(f"Expected a .h5 or .keras model for 28x28 to go on from, got {path}")
+def load_own(path):
+    """Load a model to go on with or to learn from.
+
+    Raises:
+        ValueError: it does not lead from float32 (n, 28, 28) to ten probabilities.
+    """
+    model, blank = load_trained_model(path), np.zeros((1, 28, 28), "float32")
+    fits = not Path(path).is_dir() and model.input_shape[1:] == (28, 28)
+    if not fits or abs(model.predict_on_batch(blank).sum() - 1) > 1e-3:
+        raise ValueError(
+            f"Expected a .h5 or .keras model from 28x28 to ten probabilities, got {path}"
+        )
     return model
 
 

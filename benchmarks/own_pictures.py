@@ -21,7 +21,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from paper import KINDS, draw_letter, draw_paper, draw_scribble
 
 import pil_to_mnist as front
-from mnist_dnn import load_trained_model, open_picture, predict_images, predict_pil_image
+from mnist_dnn import (
+    calibration_error,
+    load_trained_model,
+    open_picture,
+    predict_images,
+    predict_pil_image,
+)
 
 
 def resize_only(image):
@@ -197,11 +203,14 @@ def main():
         pixels, answers, times = read_all(rows, recipe, model)
         scores = score(rows, answers)
         print_row(name, scores, times)
+    read, labels = answers >= 0, np.array([int(row["label"]) for row in rows])
+    error = calibration_error(predict_images(pixels[read], model), labels[read])
     for name, (function, replacement) in STEPS.items() if args.ablate else []:
         with mock.patch.object(front, function, replacement):
             _, without, times = read_all(rows, front.pil_to_mnist, model)
         print_row(f"ours without: {name}", score(rows, without), times)
     print("\nWorst: " + ", ".join(f"{name} {value:.0f} %" for name, value in scores["worst"]))
+    print(f"Calibration error: {error:.1%}")
     print(f"Empty sheets refused: {count_refused_sheets()} of {100 * len(KINDS)}")
     rng = np.random.default_rng(2)
     for name, draw in (("letters", draw_letter), ("scribbles", draw_scribble)):

@@ -19,14 +19,15 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+from mnist_dnn import calibration_error, load_mnist, load_trained_model, predict_images, split
 
 
 def run_ours(seed, flags):
-    """Train in a new process.
+    """Train in a process of its own.
 
     Returns:
-        Test accuracy and calibration error in percent, seconds in all, and the validation accuracy
-        by seconds from the start: float (n, 2).
+        Test accuracy and calibration error in percent, seconds in all, the validation accuracy by
+        seconds from the start, float (n, 2), and the trained model.
     """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "mnist_dnn.h5")
@@ -41,9 +42,10 @@ def run_ours(seed, flags):
                     curve.append((time.perf_counter() - start, float(found[1]) * 100))
         if process.returncode:
             raise RuntimeError(f"mnist_dnn.py ended with {process.returncode}")
-    seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        model = load_trained_model(output)
     found = re.search(r"Test accuracy ([\d.]+)%.*calibration error ([\d.]+)%", text)
-    return float(found[1]), float(found[2]), seconds, np.array(curve)
+    return float(found[1]), float(found[2]), seconds, np.array(curve), model
 
 
 def quickstart():
@@ -104,10 +106,14 @@ OTHERS = {
 }
 
 
-def run_other(build, seconds):
-    """Train on MNIST for some seconds; return the same as `run_ours`."""
-    from mnist_dnn import calibration_error, load_mnist, split
+def score(probabilities, labels):
+    """Return accuracy and calibration error in percent."""
+    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    return accuracy * 100, calibration_error(probabilities, labels) * 100
 
+
+def run_other(build, seconds):
+    """Train on MNIST for some seconds; return the same as `run_ours`, without the model."""
     data, (test_images, test_labels) = load_mnist()
     (images, labels), (held_out, held_out_labels) = (part.gather() for part in split(data, seed=0))
     classifier, spent, curve = build(), 0, []
@@ -118,9 +124,7 @@ def run_other(build, seconds):
         answers = classifier.predict_proba(held_out.astype("float32") / 255).argmax(axis=1)
         curve.append((spent, (answers == held_out_labels).mean() * 100))
     probabilities = np.asarray(classifier.predict_proba(test_images.astype("float32") / 255))
-    accuracy = (probabilities.argmax(axis=1) == test_labels).mean()
-    error = calibration_error(probabilities, test_labels)
-    return accuracy * 100, error * 100, spent, np.array(curve)
+    return *score(probabilities, test_labels), spent, np.array(curve)
 
 
 def draw(curves, path):
@@ -151,17 +155,20 @@ def main():
     parser.add_argument("flags", nargs="*", help="for mnist_dnn.py")
     args = parser.parse_args()
     print("| | test accuracy | calibration error | seconds |\n|---|---|---|---|")
-    runs = []
+    runs, answers, (images, labels) = [], [], load_mnist()[1]
     for seed in range(args.seeds):
-        *scores, curve = run_ours(seed, args.flags)
+        *scores, curve, model = run_ours(seed, args.flags)
         runs.append(scores)
+        answers.append(predict_images(images, model))
         print("| seed {} | {:.2f} % | {:.2f} % | {:.0f} |".format(seed, *scores), flush=True)
     accuracy, calibration, seconds = np.mean(runs, axis=0)
-    error = 1.96 * np.sqrt(accuracy * (100 - accuracy) / 10_000)  # of 10,000 test images
+    error = 1.96 * np.sqrt(accuracy * (100 - accuracy) / len(labels))
     print(
-        f"| mean | {accuracy:.2f} % (95 % interval ± {error:.2f}) | {calibration:.2f} % "
-        f"| {seconds:.0f} |"
+        f"| mean, {model.count_params():,} parameters | {accuracy:.2f} % (95 % interval "
+        f"± {error:.2f}) | {calibration:.2f} % | {seconds:.0f} |"
     )
+    together = score(np.mean(answers, axis=0), labels)
+    print("| averaged, as by --ensemble | {:.2f} % | {:.2f} % | |".format(*together))
     curves = {"this project": curve}
     for name, build in OTHERS.items() if args.others else []:
         *scores, curves[name] = run_other(build, seconds)

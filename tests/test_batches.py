@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batches import Pictures, augment, batch_places
+from batches import Pictures, augment, batch_places, variation
 
 
 def test_augment_repeats_itself_for_one_seed_only(digits):
@@ -20,6 +20,17 @@ def test_augment_keeps_the_digit_in_the_frame(digits):
     assert x.numpy().min() >= 0 and x.numpy().max() <= 1
     ratio = x.numpy().sum(axis=(1, 2)) / (digits[0].sum(axis=(1, 2)) / 255)
     assert 0.85 < np.median(ratio) < 1.25 and ratio.min() > 0.3
+
+
+def test_no_variation_leaves_pictures_as_they_are(digits):
+    x, _ = augment(*digits, [0, 0], 0.0)
+    assert np.allclose(x, digits[0] / 255, atol=1e-4)
+
+
+def test_pictures_are_varied_less_and_less_from_the_middle_on():
+    amounts = [variation(epoch, 100) for epoch in range(100)]
+    assert amounts[:51] == [1] * 51 and np.all(np.diff(amounts[50:]) < 0)
+    assert 0.25 < amounts[-1] < 0.27 and variation(0, 1) == 1
 
 
 @pytest.mark.parametrize("shares", [1, 2, 3])
