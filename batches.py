@@ -99,7 +99,7 @@ def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=No
     devices, ours = device_shares()
 
     def batches():
-        for epoch in range(first_epoch, epochs):
+        for epoch in range(first_epoch, epochs + 1):  # one more: JAX looks at a batch in advance
             amount = variation(epoch, epochs)
             order = batch_places(len(pictures), batch_size, seed, epoch, devices)
             for step, places in enumerate(order):
@@ -122,7 +122,7 @@ def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=No
 
 
 def variation(epoch, epochs):
-    """Return how much pictures are varied in an epoch: 1 in the first half, then less, to 1/4.
+    """Return how much to vary pictures in an epoch: 1 in the first half, then less, down to 1/4.
 
     Much of it teaches what digits have in common; the end is for the digits as they are.
     """

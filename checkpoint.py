@@ -40,15 +40,15 @@ class Checkpoint(keras.callbacks.Callback):
         content = from_first(self.path.read_bytes() if self.path.exists() else b"")
         if not content:
             return False
-        self.state = read_checkpoint(io.BytesIO(content), self.path)
-        settings = self.state["settings"]
+        state = read_checkpoint(io.BytesIO(content), self.path)
+        settings = state["settings"]
         for name, value in self.settings.items():
             if settings.get(name) != value:
                 raise ValueError(
                     f"The interrupted run in {self.path} had {name} {settings.get(name)}, this one "
                     f"has {value}. Give it the same flags and pictures, or leave out --resume."
                 )
-        self.first_epoch, self.finished = self.state["epochs"], self.state["finished"]
+        self.state, self.first_epoch, self.finished = state, state["epochs"], state["finished"]
         return True
 
     def follow(self, early_stopping, history):

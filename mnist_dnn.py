@@ -40,7 +40,7 @@ from picture_folders import all_digits, load_image_folders, read_pictures, strat
 from pictures import find_pictures, open_picture
 from pil_to_mnist import NoDigitError, find_digits, pil_to_mnist
 from synthetic_digits import draw_digits
-from workers import in_processes
+from workers import ProcessEndedError, in_processes
 
 NEEDS_MATPLOTLIB = "it needs Matplotlib (python -m pip install matplotlib)"
 MIN_SYNTHETIC = 10_000  # a small folder of own digits needs as many, or the net learns too little
@@ -183,6 +183,14 @@ def build_ensemble(models):
     return keras.Model(inputs, layers.Average()([model(inputs) for model in models]))
 
 
+def parts(models):
+    """Return the networks that are averaged: those in ensembles, and those that are none."""
+    found = []
+    for model in models:
+        found += [layer for layer in model.layers if isinstance(layer, keras.Model)] or [model]
+    return found
+
+
 def train(
     model,
     training,
@@ -258,8 +266,8 @@ def calibrate(models, images, labels):
     """Make probabilities honest: divide the last layers' weights by one temperature.
 
     Args:
-        models: networks whose probabilities are averaged, or a single one in a list; each ends
-            in a Dense layer with softmax, and is changed in place.
+        models: networks whose probabilities are averaged, or a single one in a list; the last
+            layer with weights is followed by softmax alone. They are changed in place.
         images, labels: uint8 (n, 28, 28) and (n,), which no model has been trained on.
 
     Returns:
@@ -274,7 +282,7 @@ def calibrate(models, images, labels):
     ]
     temperature = float(temperatures[np.argmin(losses)])
     for model in models:
-        last = model.layers[-1]
+        last = next(layer for layer in reversed(model.layers) if layer.weights)
         last.set_weights([values / temperature for values in last.get_weights()])
     return temperature
 
@@ -533,7 +541,7 @@ def parse_arguments(argv=None):
         ("--epochs", "N", 12, "at most as many; more read better, up to about 120"),
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
-        ("--patience", "N", 0, "epochs without improvement before it stops; 0 for a quarter of "
+        ("--patience", "N", 0, "epochs without improvement before it stops; 0 for half of "
          "--epochs, and 10 at least"),
         ("--ensemble", "N", 1, "networks to train and to save as one that averages them"),
         ("--synthetic-share", "X", 0.4, "of drawn digits to add, 10,000 to 40,000; 0 for none"),
@@ -556,13 +564,15 @@ def parse_arguments(argv=None):
     words = "read these pictures, and those in these folders, instead of training; prints CSV"
     parser.add_argument("--predict", nargs="+", metavar="PATH", help=words)
     args = parser.parse_args(argv)
-    args.patience = args.patience or max(10, args.epochs // 4)  # a cosine gains most at its end
+    args.patience = args.patience or max(10, args.epochs // 2)  # most is gained at the end
     if min(args.epochs, args.batch_size, args.patience, args.ensemble) < 1:
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
-    if (args.start_from or args.teacher) and args.distributed:
-        parser.error("--start-from and --teacher need a model on one machine: no --distributed")
+    if args.start_from and args.distributed:
+        parser.error("--start-from goes on with a model on one machine: no --distributed")
     if args.teacher and keras.backend.backend() != "tensorflow":
-        parser.error("--teacher needs KERAS_BACKEND=tensorflow")
+        parser.error("--teacher needs KERAS_BACKEND=tensorflow, and so one machine")
+    if args.teacher == args.output:
+        parser.error("--teacher would be overwritten: give the new model another name by --output")
     if args.start_from and (args.ensemble > 1 or args.model != "dense"):
         parser.error("--start-from goes on with the model that it names: no --model, no --ensemble")
     if args.learning_rate <= 0 or args.synthetic_share < 0:
@@ -591,7 +601,7 @@ def main(argv=None):
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     try:
         return read(args) if args.predict else run(args)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ProcessEndedError) as error:
         if args.predict and isinstance(error, BrokenPipeError):  # `| head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it
             return 1
@@ -620,7 +630,7 @@ def run(args):
         history = train_members(members, training, validation, teacher, checkpoints, args)
         first, members = distributed.is_first(), distributed.detach(members)
     if first:
-        calibrate(members, *validation.gather())
+        calibrate(parts(members), *validation.gather())
         model = build_ensemble(members) if len(members) > 1 else members[0]
         finish(model, history, test, old, output)
         if all(checkpoint.finished for checkpoint in checkpoints):
@@ -672,22 +682,21 @@ def finish(model, history, test, old, output):
 def open_checkpoints(output, training, args):
     """Return a Checkpoint beside the model for each network, with --resume in its last state."""
     flags = (
-        "epochs batch_size learning_rate patience synthetic_share model ensemble seed start_from "
-        "teacher"
+        "epochs batch_size learning_rate patience synthetic_share model ensemble seed start_from"
     )
     settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags.split()}
     settings["pictures with the checksum"] = training.checksum()
     distributed.require_same(repr(settings), "pictures")
-    for flag, path in (("--start-from", args.start_from), ("--teacher", args.teacher)):
-        if path:
-            settings[f"{flag} with the checksum"] = zlib.crc32(Path(path).read_bytes())
-    checkpoints, resumes = [], args.resume
+    teacher = zlib.crc32(Path(args.teacher).read_bytes()) if args.teacher else None
+    settings["a teacher with the checksum"] = teacher
+    checkpoints = []
     for number in range(1, args.ensemble + 1):
         checkpoint = Checkpoint(output.with_name(f"{output.name}.checkpoint-{number}"), settings)
         checkpoints.append(checkpoint)
-        if resumes and checkpoint.resume():
-            print(f"Network {number} goes on after epoch {checkpoint.first_epoch}")
-            resumes = checkpoint.finished  # a later network's file is an older run's, if not
+        with contextlib.suppress(*[ValueError] * (number > 1)):  # it may be of an older run
+            if args.resume and checkpoint.resume():
+                done = "is finished" if checkpoint.finished else "goes on"
+                print(f"Network {number} {done} after epoch {checkpoint.first_epoch}")
     if args.resume and not checkpoints[0].first_epoch:
         print(f"No interrupted run is left beside {output}: training starts at the beginning")
     elif checkpoints[0].path.exists() and not args.resume:
@@ -710,8 +719,6 @@ def train_members(members, training, validation, teacher, checkpoints, args):
     for number, (model, checkpoint) in enumerate(zip(members, checkpoints)):
         if len(members) > 1:
             print(f"Network {number + 1} of {len(members)}")
-        if number and not checkpoint.first_epoch and distributed.is_first():
-            checkpoint.path.unlink(missing_ok=True)  # or --resume would find an older run's
         history = train(
             model,
             training,
@@ -745,13 +752,19 @@ def load_own(path):
     Raises:
         ValueError: it does not lead from float32 (n, 28, 28) to ten probabilities.
     """
-    model, blank = load_trained_model(path), np.zeros((1, 28, 28), "float32")
-    fits = not Path(path).is_dir() and model.input_shape[1:] == (28, 28)
-    if not fits or abs(model.predict_on_batch(blank).sum() - 1) > 1e-3:
+    model = load_trained_model(path)
+    fits = model.input_shape == (None, 28, 28) and model.output_shape == (None, 10)
+    rescales = any(isinstance(layer, layers.Rescaling) for layer in model.layers)
+    if Path(path).is_dir() or not fits or rescales or not _gives_probabilities(model):
         raise ValueError(
-            f"Expected a .h5 or .keras model from 28x28 to ten probabilities, got {path}"
+            "Expected a .h5 or .keras model from 28x28 pixels in 0-1 to ten probabilities, "
+            f"got {path}"
         )
     return model
+
+
+def _gives_probabilities(model):
+    return abs(model.predict_on_batch(np.zeros((1, 28, 28), "float32")).sum() - 1) < 1e-3
 
 
 def keep_the_better(output, old_accuracy, accuracy):

@@ -13,6 +13,7 @@ import itertools
 import json
 import mmap
 import os
+import stat
 import time
 import uuid
 import warnings
@@ -20,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image
 
 from pictures import open_picture
 from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
@@ -287,20 +287,24 @@ def read_pictures(paths, find, problem=ValueError):
         try:
             image = _open_in_one_go(path)
             if image.mode == "L" and image.size == (28, 28):
-                small[i] = np.asarray(image)
+                small[i] = image
             else:
                 found[i] = find(image)
         except problem as error:
             problems[i] = str(error)
-    as_is = is_normalised(np.stack([*small.values()])) if small else ()
-    for (i, pixels), same in zip(small.items(), as_is):
+    pixels = _stack(map(np.asarray, small.values()))
+    for i, image, same in zip(small, pixels, is_normalised(pixels)):
         try:
-            found[i] = [pixels] if same else find(Image.fromarray(pixels))
+            found[i] = [image] if same else find(small[i])
         except NoDigitError as error:
             problems[i] = str(error)
-    digits = [pixels for each in found for pixels in each]
-    images = np.stack(digits) if digits else np.empty((0, 28, 28), "uint8")
-    return images, [len(each) for each in found], problems
+    digits = _stack(digit for each in found for digit in each)
+    return digits, [len(each) for each in found], problems
+
+
+def _stack(pictures):
+    """Return one array, uint8 (n, 28, 28), of any number of pictures."""
+    return np.array([*pictures], "uint8").reshape(-1, 28, 28)
 
 
 def _the_digit(image):
@@ -322,7 +326,12 @@ def _open_in_one_go(path):
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            content = file.read(SMALL)
-    except (FileNotFoundError, IsADirectoryError):
-        content = bytes(SMALL)  # the other way says what is wrong
-    return open_picture(io.BytesIO(content) if len(content) < SMALL else path)
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):  # a pipe can be read once only
+                return open_picture(io.BytesIO(file.readall()))
+            if status.st_size < SMALL:
+                return open_picture(io.BytesIO(file.read(SMALL)))
+    except OSError:
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise
+    return open_picture(path)

@@ -1,7 +1,7 @@
 """Share work among processes that import no more than the work needs.
 
-The pools of Python's own import the main script anew in every process: here that would be
-TensorFlow, or the script of a user who calls these functions.
+Python's own pools fork, which does not go with TensorFlow's threads, or import the main script in
+every process: here that would be TensorFlow again, or the script of a user.
 """
 
 import collections
@@ -14,75 +14,104 @@ import subprocess
 import sys
 
 MOST = 8  # more would mostly wait for the disk and for each other
+HERE = os.path.dirname(os.path.abspath(__file__))
 START = "import sys; sys.path[:] = sys.argv[1:]; import workers; workers.work()"
 
 
+class ProcessEndedError(RuntimeError):
+    """A process that had a task ended by itself, or was killed."""
+
+
+def process_count():
+    """Return how many processes share the work: one for each core, 8 at most."""
+    if hasattr(os, "sched_getaffinity"):  # a container may have some of the machine's cores
+        return min(len(os.sched_getaffinity(0)), MOST)
+    return min(os.cpu_count() or 1, MOST)
+
+
 def in_processes(function, tasks):
-    """Yield `function(task)` for each task, in the order of the tasks, worked on by all cores.
+    """Yield `function(task)` for each task, in the order of the tasks, worked on by several cores.
 
     Args:
         function: one that pickle finds by its name in a module, or functools.partial of one.
-        tasks: iterable, of which no more are taken than there are cores ahead of the results. A
-            single task is not worth a process, and is done here.
+        tasks: iterable; it is read at most a task for each process ahead of the results. A single
+            task is not worth a process, and is done here.
 
     Raises:
-        OSError: a process was killed.
+        ProcessEndedError: a process was killed.
         Exception: what `function` raises.
     """
     tasks = iter(tasks)
-    first = list(itertools.islice(tasks, 2))
-    if len(first) < 2:
-        yield from map(function, first)
+    first = list(itertools.islice(tasks, process_count()))
+    if len(first) < 2 or not sys.executable:
+        yield from map(function, itertools.chain(first, tasks))
         return
-    busy = collections.deque()  # in the order of their tasks
     with contextlib.ExitStack() as stack:
-        for task in itertools.chain(first, tasks):
-            if len(busy) < min(os.cpu_count(), MOST):
-                busy.append(_start(function, stack))
-                _send(busy[-1], task)
-            else:
-                busy.rotate(-1)
-                result = _receive(busy[-1])
-                _send(busy[-1], task)  # first: it works while the result is used
-                yield result
-        yield from map(_receive, busy)
+        processes = collections.deque(_start(function, stack) for _ in first)
+        for process, task in zip(processes, first):
+            _send(process, task)
+        for task in tasks:
+            result = _receive(processes[0])
+            _send(processes[0], task)  # first: it works while the result is used
+            processes.rotate(-1)
+            yield result
+        yield from map(_receive, processes)
 
 
 def _start(function, stack):
     """Start a process for `function` that ends with `stack`, or with this process."""
-    command = [sys.executable, "-W", "ignore", "-c", START, *sys.path]
+    command = [sys.executable, "-W", "ignore", "-c", START, HERE, *sys.path]
     alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = stack.enter_context(subprocess.Popen(command, env=alone, **pipes))
-    stack.callback(process.kill)
+    process = subprocess.Popen(command, env=alone, **pipes)
+    stack.callback(_end, process)
     _send(process, function)
     return process
 
 
+def _end(process):
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):  # nobody takes what is left for it
+            pipe.close()
+    return process.wait()
+
+
 def _send(process, message):
-    pickle.dump(message, process.stdin)
-    process.stdin.flush()
+    try:
+        pickle.dump(message, process.stdin)
+        process.stdin.flush()
+    except OSError:
+        raise _ended(process) from None
 
 
 def _receive(process):
     try:
         result, error = pickle.load(process.stdout)
-    except EOFError:
-        raise OSError("A process that read pictures was killed. Is the memory full?") from None
+    except (EOFError, OSError, pickle.UnpicklingError):
+        raise _ended(process) from None
     if error:
         raise error
     return result
 
 
+def _ended(process):
+    return ProcessEndedError(
+        f"A process that read pictures ended too early, with status {_end(process)}. "
+        "-9 stands for one that was killed, perhaps since the memory was full"
+    )
+
+
 def work():
     """Answer tasks from standard input until it ends, or nobody takes the answers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # so that nothing printed comes between them
+    tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # so that nothing else is read from there,
+    os.dup2(2, 1)  # nor written to it
     with contextlib.suppress(EOFError, BrokenPipeError):
-        function = pickle.load(sys.stdin.buffer)
+        function = pickle.load(tasks)
         while True:
-            task = pickle.load(sys.stdin.buffer)
+            task = pickle.load(tasks)
             try:
                 answer = function(task), None
             except Exception as error:

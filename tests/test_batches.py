@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from batches import Pictures, augment, batch_places, variation
+import batches
+from batches import Pictures, augment, batch_places, variation, varied_batches
 
 
 def test_augment_repeats_itself_for_one_seed_only(digits):
@@ -25,6 +26,14 @@ def test_augment_keeps_the_digit_in_the_frame(digits):
 def test_no_variation_leaves_pictures_as_they_are(digits):
     x, _ = augment(*digits, [0, 0], 0.0)
     assert np.allclose(x, digits[0] / 255, atol=1e-4)
+
+
+def test_a_batch_has_the_pictures_of_its_place_and_their_labels(digits, monkeypatch):
+    monkeypatch.setattr(batches, "variation", lambda epoch, epochs: 0.0)
+    x, y = next(iter(varied_batches(Pictures(*digits), 64, seed=1, epochs=9, first_epoch=4)))
+    places = batch_places(400, 64, seed=1, epoch=4)[0].ravel()
+    assert np.allclose(x, digits[0][places] / 255, atol=1e-4)
+    assert np.array_equal(y, np.eye(10)[digits[1][places]])
 
 
 def test_pictures_are_varied_less_and_less_from_the_middle_on():

@@ -82,8 +82,8 @@ def test_hosts_share_the_pictures_and_end_with_equal_weights(folders, tmp_path, 
 
 
 def test_a_lost_host_ends_the_others_and_they_resume(folders, tmp_path):
-    output, kept = tmp_path / "a.h5", tmp_path / "a.h5.checkpoint-1"
-    flags = ["--epochs", "60", "--patience", "60"]
+    output, kept = tmp_path / "a.h5", tmp_path / "a.h5.checkpoint-2"
+    flags = ["--epochs", "30", "--patience", "30", "--ensemble", "2"]
     hosts = start_hosts(2, folders, output, *flags)
     wait_for(lambda: kept.exists() or hosts[1].poll() is not None)
     hosts[1].kill()
@@ -93,7 +93,8 @@ def test_a_lost_host_ends_the_others_and_they_resume(folders, tmp_path):
     assert "Another host was lost" in said[0][1] and "--resume" in said[0][1]
     assert kept.exists() and not output.exists()
     said = finish(start_hosts(2, folders, output, *flags, "--resume"))
-    assert "Network 1 goes on after epoch" in said[0][0] and output.exists(), said
+    assert "Network 1 is finished after epoch 30\nNetwork 2 goes on" in said[0][0], said
+    assert output.exists()
     assert not kept.exists()
 
 

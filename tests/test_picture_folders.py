@@ -14,6 +14,7 @@ from PIL import Image
 
 import picture_folders
 from picture_folders import CACHE, load_image_folders, stratified_split
+from workers import ProcessEndedError
 
 needs_posix = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows does not remove what is mapped, nor tell all changes"
@@ -201,6 +202,17 @@ def test_a_file_that_may_not_be_read_is_not_remembered_as_broken(folders, monkey
         with pytest.raises(PermissionError, match="Permission denied"):
             load_image_folders(folders)
     assert len(load_image_folders(folders)[0][0]) == 300
+
+
+def test_a_lost_process_is_not_taken_for_a_full_disk(folders, monkeypatch):
+    def lose(function, tasks):
+        raise ProcessEndedError("lost")
+
+    monkeypatch.setattr(picture_folders, "CHUNK", 100)
+    monkeypatch.setattr(picture_folders, "in_processes", lose)
+    with pytest.raises(ProcessEndedError, match="lost"):
+        load_image_folders(folders)
+    assert not list((folders / CACHE).iterdir())
 
 
 @needs_posix
