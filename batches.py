@@ -80,7 +80,7 @@ def batch_places(count, batch_size, seed, epoch, shares=1):
     return np.array_split(order, -(-count // batch_size))
 
 
-def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=None):
+def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0):
     """Yield the batches of all epochs: in each, every picture is seen once and varied anew.
 
     What a batch holds depends on the seed, the epochs and its place in one alone. Of processes that
@@ -90,11 +90,9 @@ def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=No
         pictures: Pictures.
         batch_size: pictures in a batch at most, on all devices together.
         seed, epochs, first_epoch: int.
-        teacher: network on the TensorFlow backend whose probabilities are to be learned instead of
-            the labels (distillation), float32 (n, 28, 28) in 0-1 -> (n, 10).
 
     Returns:
-        A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and float32 (k, 10): 1 for the label.
+        A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and uint8 (k,).
     """
     devices, ours = device_shares()
 
@@ -107,9 +105,6 @@ def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=No
                 draw = epoch << 32 | step * devices + ours.start
                 yield images, labels, np.array([seed, draw], "int64"), amount
 
-    def answer(x, labels):
-        return x, teacher(x, training=False) if teacher else tf.one_hot(labels, 10)
-
     signature = (
         tf.TensorSpec((None, 28, 28), tf.uint8),
         tf.TensorSpec((None,), tf.uint8),
@@ -117,8 +112,7 @@ def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=No
         tf.TensorSpec((), tf.float32),
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    dataset = dataset.map(augment, num_parallel_calls=1)
-    return dataset.map(answer, num_parallel_calls=1).prefetch(2)
+    return dataset.map(augment, num_parallel_calls=1).prefetch(2)
 
 
 def variation(epoch, epochs):

@@ -21,7 +21,6 @@ import socket
 import sys
 import threading
 import warnings
-import zlib
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import: hide TensorFlow's chatter
@@ -201,7 +200,6 @@ def train(
     learning_rate,
     patience,
     seed,
-    teacher=None,
     checkpoint=None,
 ):
     """Train `model` in place and leave it with the weights of its best epoch.
@@ -212,7 +210,6 @@ def train(
     Args:
         model: takes float32 (n, 28, 28) in 0-1, gives ten probabilities.
         training, validation: Pictures.
-        teacher: network of the same kind, whose probabilities are learned instead of the labels.
         checkpoint: Checkpoint that keeps the run after each epoch, and from which it goes on.
 
     Returns:
@@ -227,7 +224,7 @@ def train(
     )
     model.compile(
         keras.optimizers.AdamW(schedule, weight_decay=0.05),
-        loss="categorical_crossentropy",
+        loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         # TensorFlow's XLA is several times slower on a CPU
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
@@ -242,9 +239,9 @@ def train(
     _, our_devices = distributed.device_shares()
     try:
         model.fit(
-            varied_batches(training, batch_size, seed, epochs, first_epoch, teacher),
+            varied_batches(training, batch_size, seed, epochs, first_epoch),
             steps_per_epoch=steps,
-            validation_data=(images.astype("float32") / 255, np.eye(10, dtype="float32")[labels]),
+            validation_data=(images.astype("float32") / 255, labels),
             validation_batch_size=256 * (our_devices.stop - our_devices.start),
             initial_epoch=first_epoch,
             epochs=epochs,
@@ -538,7 +535,7 @@ def parse_arguments(argv=None):
     )
     for name, metavar, default, words in (
         ("--data-dir", "DIR", None, "folders train/0-9 and test/0-9 of pictures, not MNIST"),
-        ("--epochs", "N", 12, "at most as many; more read better, up to about 120"),
+        ("--epochs", "N", 12, "at most as many; more read better, up to about 60"),
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
         ("--patience", "N", 0, "epochs without improvement before it stops; 0 for half of "
@@ -550,7 +547,6 @@ def parse_arguments(argv=None):
         ("--seed", "N", 0, "of everything random"),
         ("--start-from", "MODEL", None, "go on with this model, at a tenth of the learning rate; "
          "the pictures of --data-dir are added to MNIST"),
-        ("--teacher", "MODEL", None, "learn this model's probabilities instead of the labels"),
         ("--explain", "PNG", None, "with --predict: draw what was found and seen in the "
          "first 20 pictures"),
     ):  # fmt: skip
@@ -569,10 +565,6 @@ def parse_arguments(argv=None):
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
     if args.start_from and args.distributed:
         parser.error("--start-from goes on with a model on one machine: no --distributed")
-    if args.teacher and keras.backend.backend() != "tensorflow":
-        parser.error("--teacher needs KERAS_BACKEND=tensorflow, and so one machine")
-    if args.teacher == args.output:
-        parser.error("--teacher would be overwritten: give the new model another name by --output")
     if args.start_from and (args.ensemble > 1 or args.model != "dense"):
         parser.error("--start-from goes on with the model that it names: no --model, no --ensemble")
     if args.learning_rate <= 0 or args.synthetic_share < 0:
@@ -613,7 +605,6 @@ def run(args):
     if args.distributed:
         join_hosts(args)
     check_output(args.output)
-    teacher = load_own(args.teacher) if args.teacher else None
     source, data, test = load_data(args.data_dir)
     output = Path(args.output)
     if source == "drawn digits":  # never in the place of a model that has seen real ones
@@ -627,7 +618,7 @@ def run(args):
     )
     checkpoints = open_checkpoints(output, training, args)
     with distributed.lost_host_is_named():
-        history = train_members(members, training, validation, teacher, checkpoints, args)
+        history = train_members(members, training, validation, checkpoints, args)
         first, members = distributed.is_first(), distributed.detach(members)
     if first:
         calibrate(parts(members), *validation.gather())
@@ -687,8 +678,6 @@ def open_checkpoints(output, training, args):
     settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags.split()}
     settings["pictures with the checksum"] = training.checksum()
     distributed.require_same(repr(settings), "pictures")
-    teacher = zlib.crc32(Path(args.teacher).read_bytes()) if args.teacher else None
-    settings["a teacher with the checksum"] = teacher
     checkpoints = []
     for number in range(1, args.ensemble + 1):
         checkpoint = Checkpoint(output.with_name(f"{output.name}.checkpoint-{number}"), settings)
@@ -714,7 +703,7 @@ def remove_checkpoints(output):
         path.unlink(missing_ok=True)
 
 
-def train_members(members, training, validation, teacher, checkpoints, args):
+def train_members(members, training, validation, checkpoints, args):
     """Train each network in place; return the last one's history."""
     for number, (model, checkpoint) in enumerate(zip(members, checkpoints)):
         if len(members) > 1:
@@ -728,7 +717,6 @@ def train_members(members, training, validation, teacher, checkpoints, args):
             learning_rate=args.learning_rate / (10 if args.start_from else 1),
             patience=args.patience,
             seed=args.seed + number,
-            teacher=teacher,
             checkpoint=checkpoint,
         )
     return history
@@ -747,7 +735,7 @@ def measure(model, images, labels):
 
 
 def load_own(path):
-    """Load a model to go on with or to learn from.
+    """Load a model to go on with.
 
     Raises:
         ValueError: it does not lead from float32 (n, 28, 28) to ten probabilities.

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import workers
 from picture_folders import CACHE
 from pil_to_mnist import is_normalised
 from synthetic_digits import draw_digits
@@ -34,6 +35,7 @@ WAYS = {  # in the order in which they are measured
     "train first": "first start, to the first step",
     "train second": "second start, to the first step",
 }
+peaks_of_others = []  # kB, of the processes that read pictures
 
 
 def write_folders(root, count):
@@ -78,22 +80,39 @@ def first_step(root):
     main(["--data-dir", root, "--epochs", "1", "--output", f"{root}/model.h5"])
 
 
+def memory(process="self"):
+    """Return what Linux tells of a process's memory, in kB."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines if "kB" in line}
+
+
+def cpu_seconds():
+    """Return seconds of CPU of this process and of those it has started and ended."""
+    return sum(os.times()[:4])
+
+
 def report(start=0.0, used=0.0):
     """Print seconds since `start`, seconds of CPU beyond `used`, and memory in kB, as JSON."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    memory = {line.split()[0]: int(line.split()[1]) for line in lines if "kB" in line}
-    times = time.time() - start, time.process_time() - used
-    print(json.dumps([*times, memory["VmHWM:"], memory["RssAnon:"]]), flush=True)
+    peak = memory()["VmHWM"] + sum(peaks_of_others)
+    times = time.time() - start, cpu_seconds() - used
+    print(json.dumps([*times, peak, memory()["RssAnon"]]), flush=True)
+
+
+def end(process, end=workers._end):
+    """Note how much memory a process took that read pictures, and end it."""
+    peaks_of_others.append(memory(process.pid)["VmHWM"])
+    return end(process)
 
 
 def child(way, root):
     """Do one thing and report on it."""
     from mnist_dnn import load_image_folders
 
+    workers._end = end
     if way.startswith("train"):
         first_step(root)
     else:
-        times = time.time(), time.process_time()
+        times = time.time(), cpu_seconds()
         data = load_bare(root) if way == "bare" else load_image_folders(root)
         report(*times)
         del data
