@@ -204,7 +204,7 @@ def train(
 ):
     """Train `model` in place and leave it with the weights of its best epoch.
 
-    The pictures are varied anew in each epoch (`varied_batches`). Training stops early when the
+    The pictures are varied anew in each epoch (`augment`). Training stops early when the
     validation loss has not improved for `patience` epochs. Ctrl-C keeps the best epoch so far.
 
     Args:
@@ -239,7 +239,7 @@ def train(
     _, our_devices = distributed.device_shares()
     try:
         model.fit(
-            varied_batches(training, batch_size, seed, epochs, first_epoch),
+            varied_batches(training, batch_size, seed, first_epoch),
             steps_per_epoch=steps,
             validation_data=(images.astype("float32") / 255, labels),
             validation_batch_size=256 * (our_devices.stop - our_devices.start),
@@ -535,10 +535,10 @@ def parse_arguments(argv=None):
     )
     for name, metavar, default, words in (
         ("--data-dir", "DIR", None, "folders train/0-9 and test/0-9 of pictures, not MNIST"),
-        ("--epochs", "N", 12, "at most as many; more read better, up to about 60"),
+        ("--epochs", "N", 12, "at most as many; more read better, up to about 160"),
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
-        ("--patience", "N", 0, "epochs without improvement before it stops; 0 for half of "
+        ("--patience", "N", 0, "epochs without improvement before it stops; 0 for a quarter of "
          "--epochs, and 10 at least"),
         ("--ensemble", "N", 1, "networks to train and to save as one that averages them"),
         ("--synthetic-share", "X", 0.4, "of drawn digits to add, 10,000 to 40,000; 0 for none"),
@@ -560,7 +560,7 @@ def parse_arguments(argv=None):
     words = "read these pictures, and those in these folders, instead of training; prints CSV"
     parser.add_argument("--predict", nargs="+", metavar="PATH", help=words)
     args = parser.parse_args(argv)
-    args.patience = args.patience or max(10, args.epochs // 2)  # most is gained at the end
+    args.patience = args.patience or max(10, args.epochs // 4)  # a cosine gains most at its end
     if min(args.epochs, args.batch_size, args.patience, args.ensemble) < 1:
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
     if args.start_from and args.distributed:
@@ -649,7 +649,7 @@ def prepare(data, args):
     if not args.start_from:
         members = [BUILDERS[args.model]() for _ in range(args.ensemble)]
         return members, training, validation, None
-    model, (old, old_test) = load_own(args.start_from), load_data(None)[1:]
+    model, (old, old_test) = load_to_continue(args.start_from), load_data(None)[1:]
     pairs = zip(split(old, args.seed), (training, validation))
     training, validation = (add_repeated(many, few) for many, few in pairs)
     return [model], training, validation, (old_test, measure(model, *old_test)["accuracy"])
@@ -734,7 +734,7 @@ def measure(model, images, labels):
     }
 
 
-def load_own(path):
+def load_to_continue(path):
     """Load a model to go on with.
 
     Raises:
