@@ -8,6 +8,7 @@ time from the start of `mnist_dnn.py --data-dir` to the end of its first trainin
 """
 
 import argparse
+import collections
 import io
 import json
 import os
@@ -21,9 +22,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 import workers
 from picture_folders import CACHE
+from pictures import find_pictures
 from pil_to_mnist import is_normalised
 from synthetic_digits import draw_digits
 
@@ -32,6 +35,7 @@ WAYS = {  # in the order in which they are measured
     "memory": "in memory, where no cache can be written",
     "first": "first start",
     "second": "second start",
+    "predict": "read with the network, as by --predict",
     "train first": "first start, to the first step",
     "train second": "second start, to the first step",
 }
@@ -106,11 +110,17 @@ def end(process, end=workers._end):
 
 def child(way, root):
     """Do one thing and report on it."""
-    from mnist_dnn import load_image_folders
+    from mnist_dnn import load_image_folders, load_trained_model, predict_files, predict_images
 
     workers._end = end
     if way.startswith("train"):
         first_step(root)
+    elif way == "predict":
+        model, paths = load_trained_model(ROOT / "mnist_dnn.h5"), find_pictures([root])
+        predict_images(np.zeros((256, 28, 28), "uint8"), model)
+        times = time.time(), cpu_seconds()
+        collections.deque(predict_files(paths, model), maxlen=0)
+        report(*times)
     else:
         times = time.time(), cpu_seconds()
         data = load_bare(root) if way == "bare" else load_image_folders(root)
