@@ -27,12 +27,14 @@ from mnist_dnn import (
     build_ensemble,
     calibrate,
     calibration_error,
+    cross_entropy,
     keep_the_better,
     load_image_folders,
     load_mnist,
     load_trained_model,
     main,
     measure,
+    parts,
     plot_explanations,
     plot_history,
     plot_mistakes,
@@ -118,6 +120,16 @@ def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
     with pytest.warns(UserWarning, match="Interrupted: epoch [12] is kept"):
         history = train(build_dnn(16), *[Pictures(*digits)] * 2, **OPTIONS | {"epochs": 9})
     assert len(history.history["loss"]) == 2
+
+
+def test_the_parts_of_an_ensemble_are_what_is_calibrated(model):
+    members = [copy_of(model, 2), copy_of(model, 2)]
+    images, labels = draw_digits(3000, seed=21)
+    ensemble = build_ensemble(members)
+    assert parts([ensemble, model]) == [*members, model]
+    before = cross_entropy(predict_images(images, ensemble), labels)
+    calibrate(parts([ensemble]), images, labels)
+    assert cross_entropy(predict_images(images, ensemble), labels) < before - 0.001
 
 
 def test_calibration_makes_a_boastful_network_honest(model):
