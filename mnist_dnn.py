@@ -324,20 +324,27 @@ def predict_images(images, model, batch_size=1024):
             f"Expected a model from 28x28 pixels to 10 classes, "
             f"got one from {shape} to {tuple(model.output_shape[1:])}"
         )
-    rescales = any(isinstance(layer, layers.Rescaling) for layer in model.layers)
-    x = images.reshape(-1, *shape)
+    x, scale = images.reshape(-1, *shape), 1 if _rescales(model) else 255
     outputs = [
-        model.predict_on_batch(x[i : i + batch_size].astype("float32") / (1 if rescales else 255))
+        model.predict_on_batch(x[i : i + batch_size].astype("float32") / scale)
         for i in range(0, len(x), batch_size)
     ]
     return _as_probabilities(np.concatenate(outputs).astype("float32"))
 
 
+def _rescales(model):
+    """Tell whether a model takes pixels in 0-255 and divides them itself."""
+    return any(isinstance(layer, layers.Rescaling) for layer in model.layers)
+
+
+def _are_probabilities(outputs):
+    """Tell probabilities from logits, float32 (n, 10)."""
+    return (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)
+
+
 def _as_probabilities(outputs):
     """Turn logits float32 (n, 10) into probabilities; leave probabilities as they are."""
-    if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
-        return outputs
-    return softmax(outputs)
+    return outputs if _are_probabilities(outputs) else softmax(outputs)
 
 
 def predict_pil_image(image, model):
@@ -740,19 +747,15 @@ def load_to_continue(path):
     Raises:
         ValueError: it does not lead from float32 (n, 28, 28) to ten probabilities.
     """
-    model = load_trained_model(path)
+    model, blank = load_trained_model(path), np.zeros((1, 28, 28), "float32")
     fits = model.input_shape == (None, 28, 28) and model.output_shape == (None, 10)
-    rescales = any(isinstance(layer, layers.Rescaling) for layer in model.layers)
-    if Path(path).is_dir() or not fits or rescales or not _gives_probabilities(model):
+    fits = fits and not (Path(path).is_dir() or _rescales(model))
+    if not fits or not _are_probabilities(model.predict_on_batch(blank)):
         raise ValueError(
             "Expected a .h5 or .keras model from 28x28 pixels in 0-1 to ten probabilities, "
             f"got {path}"
         )
     return model
-
-
-def _gives_probabilities(model):
-    return abs(model.predict_on_batch(np.zeros((1, 28, 28), "float32")).sum() - 1) < 1e-3
 
 
 def keep_the_better(output, old_accuracy, accuracy):

@@ -25,8 +25,10 @@ class ProcessEndedError(RuntimeError):
 def process_count():
     """Return how many processes share the work: one for each core, 8 at most."""
     if hasattr(os, "sched_getaffinity"):  # a container may have some of the machine's cores
-        return min(len(os.sched_getaffinity(0)), MOST)
-    return min(os.cpu_count() or 1, MOST)
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, MOST)
 
 
 def in_processes(function, tasks):
