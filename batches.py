@@ -1,7 +1,6 @@
 """Make batches to train on: pictures in a new order in each epoch, and varied as hands vary."""
 
 import functools
-import itertools
 import zlib
 
 import numpy as np
@@ -81,32 +80,53 @@ def batch_places(count, batch_size, seed, epoch, shares=1):
     return np.array_split(order, -(-count // batch_size))
 
 
-def varied_batches(pictures, batch_size, seed, first_epoch=0):
-    """Yield batches for ever, each picture once in an epoch, varied anew (`augment`).
+def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=None):
+    """Yield the batches of all epochs: in each, every picture is seen once and varied anew.
 
-    What a batch holds depends on the seed, the epoch and its place in that alone. Of processes that
-    train together, each makes the part of a batch that its own devices take.
+    What a batch holds depends on the seed, the number of epochs, the epoch and its place in that
+    alone. Of processes that train together, each makes the part that its own devices take.
+
+    Args:
+        pictures: Pictures.
+        batch_size: pictures in a batch at most, on all devices together.
+        seed, epochs, first_epoch: int.
+        teacher: network on the TensorFlow backend whose probabilities are to be learned instead of
+            the labels (distillation), float32 (n, 28, 28) in 0-1 -> (n, 10).
 
     Returns:
-        A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and uint8 (k,).
+        A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and float32 (k, 10): 1 for the label.
     """
     devices, ours = device_shares()
 
     def batches():
-        for epoch in itertools.count(first_epoch):
+        for epoch in range(first_epoch, epochs + 1):  # one more: JAX looks at a batch in advance
+            amount = variation(epoch, epochs)
             order = batch_places(len(pictures), batch_size, seed, epoch, devices)
             for step, places in enumerate(order):
                 images, labels = pictures.gather(places[:, ours].ravel())
-                variation = epoch << 32 | step * devices + ours.start
-                yield images, labels, np.array([seed, variation], "int64")
+                draw = epoch << 32 | step * devices + ours.start
+                yield images, labels, np.array([seed, draw], "int64"), amount
+
+    def answer(x, labels):
+        return x, teacher(x, training=False) if teacher else tf.one_hot(labels, 10)
 
     signature = (
         tf.TensorSpec((None, 28, 28), tf.uint8),
         tf.TensorSpec((None,), tf.uint8),
         tf.TensorSpec((2,), tf.int64),
+        tf.TensorSpec((), tf.float32),
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    return dataset.map(augment, num_parallel_calls=1).prefetch(2)
+    dataset = dataset.map(augment, num_parallel_calls=1)
+    return dataset.map(answer, num_parallel_calls=1).prefetch(2)
+
+
+def variation(epoch, epochs):
+    """Return how much to vary pictures in an epoch: 1 in the first half, then less, down to 1/4.
+
+    Much of it teaches what digits have in common; the end is for the digits as they are.
+    """
+    return 1 - 0.75 * max(2 * epoch / epochs - 1, 0)
 
 
 def own_share(pictures):
@@ -116,19 +136,20 @@ def own_share(pictures):
     return pictures.select(places[:, ours].ravel())
 
 
-def augment(images, labels, seed):
+def augment(images, labels, seed, amount=1.0):
     """Turn, slant, stretch, shift and bend each picture of a batch at random, and vary its pen.
 
     Args:
         images: uint8 (n, 28, 28).
         labels: (n,), returned as they are.
         seed: int (2,); one seed always draws the same variations.
+        amount: of variation, 0 for none.
 
     Returns:
         float32 (n, 28, 28) in 0-1, and the labels.
     """
     n, seeds = tf.shape(images)[0], tf.random.experimental.stateless_split(seed)
-    draws = tf.random.stateless_uniform([7, n, 1], seeds[0], -1, 1)
+    draws = amount * tf.random.stateless_uniform([7, n, 1], seeds[0], -1, 1)
     angle, slant, zoom_x, zoom_y, shift_x, shift_y, pen = tf.unstack(draws)
     angle, slant = angle * 0.21, slant * 0.15  # radians: 12 degrees; and columns per row
     zoom_x, zoom_y = tf.exp(zoom_x * 0.12), tf.exp(zoom_y * 0.12)
@@ -136,7 +157,8 @@ def augment(images, labels, seed):
     c, d = tf.sin(angle) * zoom_x, (tf.sin(angle) * slant + tf.cos(angle)) * zoom_y
     x, y = (grid.reshape(1, 784) - 13.5 for grid in np.mgrid[:28, :28].astype("float32")[::-1])
     x, y = a * x + b * y + shift_x * 2, c * x + d * y + shift_y * 2  # from the middle
-    bend_x, bend_y = tf.unstack(tf.random.stateless_normal([2, n, len(_waves())], seeds[1]))
+    bends = amount * tf.random.stateless_normal([2, n, len(_waves())], seeds[1])
+    bend_x, bend_y = tf.unstack(bends)
     x, y = x + bend_x @ _waves(), y + bend_y @ _waves()
     images = _sample(images, x + 13.5, y + 13.5)
     return _vary_pen(images, pen[:, 0] * 0.5), labels

@@ -21,6 +21,7 @@ import socket
 import sys
 import threading
 import warnings
+import zlib
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import: hide TensorFlow's chatter
@@ -120,20 +121,22 @@ def mix_in(pictures, share, seed):
 # Model and training
 
 
-def build_dnn(hidden_units=1024, dropout_rate=0.1):
+def build_dnn(hidden_units=896, hidden_layers=3, dropout_rate=0.1):
     """Build the Dense network: float32 (n, 28, 28) in 0-1 -> ten probabilities."""
+
+    def dense():
+        return [
+            layers.Dense(hidden_units, use_bias=False),
+            layers.BatchNormalization(),
+            layers.Activation("gelu"),
+            layers.Dropout(dropout_rate),
+        ]
+
     return keras.Sequential(
         [
             keras.Input((28, 28)),
             layers.Flatten(),
-            layers.Dense(hidden_units, use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Dropout(dropout_rate),
-            layers.Dense(hidden_units, use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Dropout(dropout_rate),
+            *[layer for _ in range(hidden_layers) for layer in dense()],
             layers.Dense(10, activation="softmax"),
         ],
         name="mnist_dnn",
@@ -154,9 +157,11 @@ def build_cnn(dropout_rate=0.1):
         [
             keras.Input((28, 28)),
             layers.Reshape((28, 28, 1)),
-            *convolution(32, 5, strides=2),  # 14x14
+            *convolution(64, 5, strides=2),  # 14x14
+            *convolution(64, 3),
             *convolution(64, 3),
             layers.MaxPooling2D(),  # 7x7
+            *convolution(128, 3),
             *convolution(128, 3),
             layers.MaxPooling2D(),  # 3x3
             layers.Flatten(),
@@ -172,6 +177,7 @@ def build_cnn(dropout_rate=0.1):
 
 
 BUILDERS = {"dense": build_dnn, "cnn": build_cnn}
+SYNTHETIC_SHARES = {"dense": 0.4, "cnn": 0.1}  # a CNN learns from fewer, and MNIST the better
 
 
 def build_ensemble(models):
@@ -200,16 +206,18 @@ def train(
     learning_rate,
     patience,
     seed,
+    teacher=None,
     checkpoint=None,
 ):
     """Train `model` in place and leave it with the weights of its best epoch.
 
-    The pictures are varied anew in each epoch (`augment`). Training stops early when the
+    The pictures are varied anew in each epoch (`varied_batches`). Training stops early when the
     validation loss has not improved for `patience` epochs. Ctrl-C keeps the best epoch so far.
 
     Args:
         model: takes float32 (n, 28, 28) in 0-1, gives ten probabilities.
         training, validation: Pictures.
+        teacher: network of the same kind, whose probabilities are learned instead of the labels.
         checkpoint: Checkpoint that keeps the run after each epoch, and from which it goes on.
 
     Returns:
@@ -224,7 +232,7 @@ def train(
     )
     model.compile(
         keras.optimizers.AdamW(schedule, weight_decay=0.05),
-        loss="sparse_categorical_crossentropy",
+        loss="categorical_crossentropy",
         metrics=["accuracy"],
         # TensorFlow's XLA is several times slower on a CPU
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
@@ -239,9 +247,9 @@ def train(
     _, our_devices = distributed.device_shares()
     try:
         model.fit(
-            varied_batches(training, batch_size, seed, first_epoch),
+            varied_batches(training, batch_size, seed, epochs, first_epoch, teacher),
             steps_per_epoch=steps,
-            validation_data=(images.astype("float32") / 255, labels),
+            validation_data=(images.astype("float32") / 255, np.eye(10, dtype="float32")[labels]),
             validation_batch_size=256 * (our_devices.stop - our_devices.start),
             initial_epoch=first_epoch,
             epochs=epochs,
@@ -542,24 +550,26 @@ def parse_arguments(argv=None):
     )
     for name, metavar, default, words in (
         ("--data-dir", "DIR", None, "folders train/0-9 and test/0-9 of pictures, not MNIST"),
-        ("--epochs", "N", 12, "at most as many; more read better, up to about 160"),
+        ("--epochs", "N", 12, "at most as many; more read better, up to about 80"),
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
-        ("--patience", "N", 0, "epochs without improvement before it stops; 0 for a quarter of "
+        ("--patience", "N", 0, "epochs without improvement before it stops; 0 for half of "
          "--epochs, and 10 at least"),
         ("--ensemble", "N", 1, "networks to train and to save as one that averages them"),
-        ("--synthetic-share", "X", 0.4, "of drawn digits to add, 10,000 to 40,000; 0 for none"),
         ("--output", "NAME", "mnist_dnn.h5", "model to write, or to read with --predict: name.h5, "
          "name.keras, or a SavedModel folder; name.tflite is written only"),
         ("--seed", "N", 0, "of everything random"),
         ("--start-from", "MODEL", None, "go on with this model, at a tenth of the learning rate; "
          "the pictures of --data-dir are added to MNIST"),
+        ("--teacher", "MODEL", None, "learn this model's probabilities instead of the labels"),
         ("--explain", "PNG", None, "with --predict: draw what was found and seen in the "
          "first 20 pictures"),
     ):  # fmt: skip
         kind = str if default is None else type(default)
         parser.add_argument(name, metavar=metavar, default=default, type=kind, help=words)
     parser.add_argument("--model", choices=BUILDERS, default="dense", help="to train")
+    words = "of drawn digits to add, 10,000 to 40,000; 0 for none (default: 0.4; for a cnn 0.1)"
+    parser.add_argument("--synthetic-share", metavar="X", type=float, help=words)
     words = "go on with a run that was interrupted, with the same flags"
     parser.add_argument("--resume", action="store_true", help=words)
     words = "share the work with other hosts or GPUs, see the README"
@@ -567,11 +577,17 @@ def parse_arguments(argv=None):
     words = "read these pictures, and those in these folders, instead of training; prints CSV"
     parser.add_argument("--predict", nargs="+", metavar="PATH", help=words)
     args = parser.parse_args(argv)
-    args.patience = args.patience or max(10, args.epochs // 4)  # a cosine gains most at its end
+    args.patience = args.patience or max(10, args.epochs // 2)  # most is gained at the end
+    if args.synthetic_share is None:
+        args.synthetic_share = SYNTHETIC_SHARES[args.model]
     if min(args.epochs, args.batch_size, args.patience, args.ensemble) < 1:
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
     if args.start_from and args.distributed:
         parser.error("--start-from goes on with a model on one machine: no --distributed")
+    if args.teacher and keras.backend.backend() != "tensorflow":
+        parser.error("--teacher needs KERAS_BACKEND=tensorflow, and so one machine")
+    if args.teacher and Path(args.teacher).resolve() == Path(args.output).resolve():
+        parser.error("--teacher would be overwritten: give the new model another name by --output")
     if args.start_from and (args.ensemble > 1 or args.model != "dense"):
         parser.error("--start-from goes on with the model that it names: no --model, no --ensemble")
     if args.learning_rate <= 0 or args.synthetic_share < 0:
@@ -612,6 +628,7 @@ def run(args):
     if args.distributed:
         join_hosts(args)
     check_output(args.output)
+    teacher = load_own(args.teacher) if args.teacher else None
     source, data, test = load_data(args.data_dir)
     output = Path(args.output)
     if source == "drawn digits":  # never in the place of a model that has seen real ones
@@ -625,7 +642,7 @@ def run(args):
     )
     checkpoints = open_checkpoints(output, training, args)
     with distributed.lost_host_is_named():
-        history = train_members(members, training, validation, checkpoints, args)
+        history = train_members(members, training, validation, teacher, checkpoints, args)
         first, members = distributed.is_first(), distributed.detach(members)
     if first:
         calibrate(parts(members), *validation.gather())
@@ -654,9 +671,10 @@ def prepare(data, args):
     keras.utils.set_random_seed(args.seed)
     training, validation = split(data, args.seed)
     if not args.start_from:
-        members = [BUILDERS[args.model]() for _ in range(args.ensemble)]
+        options = {"dropout_rate": 0.0} if args.teacher else {}  # its answers are not overfitted
+        members = [BUILDERS[args.model](**options) for _ in range(args.ensemble)]
         return members, training, validation, None
-    model, (old, old_test) = load_to_continue(args.start_from), load_data(None)[1:]
+    model, (old, old_test) = load_own(args.start_from), load_data(None)[1:]
     pairs = zip(split(old, args.seed), (training, validation))
     training, validation = (add_repeated(many, few) for many, few in pairs)
     return [model], training, validation, (old_test, measure(model, *old_test)["accuracy"])
@@ -685,6 +703,8 @@ def open_checkpoints(output, training, args):
     settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags.split()}
     settings["pictures with the checksum"] = training.checksum()
     distributed.require_same(repr(settings), "pictures")
+    teacher = zlib.crc32(Path(args.teacher).read_bytes()) if args.teacher else None
+    settings["a teacher with the checksum"] = teacher
     checkpoints = []
     for number in range(1, args.ensemble + 1):
         checkpoint = Checkpoint(output.with_name(f"{output.name}.checkpoint-{number}"), settings)
@@ -710,7 +730,7 @@ def remove_checkpoints(output):
         path.unlink(missing_ok=True)
 
 
-def train_members(members, training, validation, checkpoints, args):
+def train_members(members, training, validation, teacher, checkpoints, args):
     """Train each network in place; return the last one's history."""
     for number, (model, checkpoint) in enumerate(zip(members, checkpoints)):
         if len(members) > 1:
@@ -724,6 +744,7 @@ def train_members(members, training, validation, checkpoints, args):
             learning_rate=args.learning_rate / (10 if args.start_from else 1),
             patience=args.patience,
             seed=args.seed + number,
+            teacher=teacher,
             checkpoint=checkpoint,
         )
     return history
@@ -741,8 +762,8 @@ def measure(model, images, labels):
     }
 
 
-def load_to_continue(path):
-    """Load a model to go on with.
+def load_own(path):
+    """Load a model to go on with or to learn from.
 
     Raises:
         ValueError: it does not lead from float32 (n, 28, 28) to ten probabilities.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import batches
-from batches import Pictures, augment, batch_places, varied_batches
+from batches import Pictures, augment, batch_places, variation, varied_batches
 
 
 def test_augment_repeats_itself_for_one_seed_only(digits):
@@ -23,11 +23,23 @@ def test_augment_keeps_the_digit_in_the_frame(digits):
     assert 0.85 < np.median(ratio) < 1.25 and ratio.min() > 0.3
 
 
+def test_no_variation_leaves_pictures_as_they_are(digits):
+    x, _ = augment(*digits, [0, 0], 0.0)
+    assert np.allclose(x, digits[0] / 255, atol=1e-4)
+
+
 def test_a_batch_has_the_pictures_of_its_place_and_their_labels(digits, monkeypatch):
-    monkeypatch.setattr(batches, "augment", lambda images, labels, seed: (images, labels))
-    x, y = next(iter(varied_batches(Pictures(*digits), 64, seed=1, first_epoch=4)))
+    monkeypatch.setattr(batches, "variation", lambda epoch, epochs: 0.0)
+    x, y = next(iter(varied_batches(Pictures(*digits), 64, seed=1, epochs=9, first_epoch=4)))
     places = batch_places(400, 64, seed=1, epoch=4)[0].ravel()
-    assert np.array_equal(x, digits[0][places]) and np.array_equal(y, digits[1][places])
+    assert np.allclose(x, digits[0][places] / 255, atol=1e-4)
+    assert np.array_equal(y, np.eye(10)[digits[1][places]])
+
+
+def test_pictures_are_varied_less_and_less_from_the_middle_on():
+    amounts = [variation(epoch, 100) for epoch in range(100)]
+    assert amounts[:51] == [1] * 51 and np.all(np.diff(amounts[50:]) < 0)
+    assert 0.25 < amounts[-1] < 0.27 and variation(0, 1) == 1
 
 
 @pytest.mark.parametrize("shares", [1, 2, 3])

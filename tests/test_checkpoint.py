@@ -113,10 +113,13 @@ def test_a_finished_run_is_not_trained_again(digits, tmp_path):
         (["--epochs", "5"], "had --epochs 12, this one has 5"),
         (["--seed", "4"], "had --seed 0, this one has 4"),
         (["other pictures"], "had pictures with the checksum"),
+        (["--teacher", "MODEL"], "had a teacher with the checksum None"),
     ],
 )
-def test_a_run_of_other_flags_or_pictures_is_refused(folders, digits, tmp_path, change, words):
-    path = tmp_path / "a.h5"
+def test_a_run_of_other_flags_or_pictures_is_refused(
+    folders, digits, model_path, tmp_path, change, words
+):
+    path, change = tmp_path / "a.h5", [str(model_path) if c == "MODEL" else c for c in change]
     interrupt(folders, path)
     if change == ["other pictures"]:
         change, folders = [], tmp_path

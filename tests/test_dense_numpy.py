@@ -29,6 +29,14 @@ KNOWN = {
         layers.Dense(10),
         layers.Activation("softmax"),
     ],
+    "smooth": [
+        layers.Flatten(),
+        layers.Dense(256, use_bias=False),
+        layers.BatchNormalization(),
+        layers.Activation("gelu"),
+        layers.Dense(256, activation="gelu"),
+        layers.Dense(10, activation="softmax"),
+    ],
     "rescales": [
         layers.Rescaling(1 / 127.5, -1),
         layers.Flatten(),

@@ -34,6 +34,7 @@ from mnist_dnn import (
     load_trained_model,
     main,
     measure,
+    parse_arguments,
     parts,
     plot_explanations,
     plot_history,
@@ -106,6 +107,14 @@ def test_training_stops_early_and_restores_the_best_epoch(digits):
     assert len(values) == int(np.argmin(values)) + 3 < 40
     right = predict_images(digits[0], network)[np.arange(400), wrong.labels]
     assert -np.log(right).mean() == pytest.approx(min(values), rel=1e-3)
+
+
+def test_a_teacher_is_believed_more_than_the_labels(model, digits):
+    wrong, network = Pictures(digits[0], (digits[1] + 1) % 10), build_dnn(hidden_units=64)
+    options = OPTIONS | {"epochs": 20, "patience": 20}
+    train(network, wrong, Pictures(*digits), **options, teacher=model)
+    answers = predict_images(digits[0], network).argmax(axis=1)
+    assert (answers == digits[1]).mean() > 0.5
 
 
 def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
@@ -237,7 +246,7 @@ def test_a_model_that_has_forgotten_is_saved_beside(
     assert (tmp_path / "digits_worse.h5").exists()
 
 
-def test_what_cannot_be_trained_on_is_refused(drawn_mnist, model, folders, tmp_path):
+def test_what_cannot_be_learned_from_is_refused(drawn_mnist, model, folders, tmp_path):
     save_trained_model(model, tmp_path / "exported")
     logits = keras.Sequential([keras.Input((28, 28)), layers.Flatten(), layers.Dense(10)])
     logits.save(tmp_path / "logits.keras")
@@ -246,6 +255,15 @@ def test_what_cannot_be_trained_on_is_refused(drawn_mnist, model, folders, tmp_p
     for name in ("exported", "logits.keras", "scaling.keras"):
         with pytest.raises(SystemExit, match="in 0-1 to ten probabilities"):
             start_from(tmp_path / name, folders, 1)
+        flags = ["--teacher", str(tmp_path / name), "--data-dir", str(folders)]
+        with pytest.raises(SystemExit, match="in 0-1 to ten probabilities"):
+            main([*flags, "--output", str(tmp_path / "a.h5")])
+
+
+def test_a_cnn_gets_fewer_drawn_digits_unless_told_otherwise():
+    shares = [parse_arguments(["--model", name]).synthetic_share for name in ("dense", "cnn")]
+    assert shares == [0.4, 0.1]
+    assert parse_arguments(["--model", "cnn", "--synthetic-share", "0"]).synthetic_share == 0
 
 
 def test_a_short_run_learns(model):
@@ -498,6 +516,7 @@ def test_a_closed_pipe_ends_quietly(model_path):
         (["--predict", "a.png", "--output", "nowhere.h5"], "Run python mnist_dnn.py first"),
         (["--epochs", "0"], "at least 1"),
         (["--learning-rate", "0"], "more than 0"),
+        (["--teacher", "a.h5", "--output", "a.h5"], "another name by --output"),
         (["--output", f"{__file__}/model.h5"], "Error: "),  # before training, not after it
     ],
 )
