@@ -122,7 +122,7 @@ def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=No
 
 
 def variation(epoch, epochs):
-    """Return how much to vary pictures in an epoch: 1 in the first half, then less, down to 1/4.
+    """Return how much to vary pictures in an epoch: 1 in the first half, then less, towards 1/4.
 
     Much of it teaches what digits have in common; the end is for the digits as they are.
     """

@@ -550,7 +550,7 @@ def parse_arguments(argv=None):
     )
     for name, metavar, default, words in (
         ("--data-dir", "DIR", None, "folders train/0-9 and test/0-9 of pictures, not MNIST"),
-        ("--epochs", "N", 12, "at most as many; more read better, up to about 80"),
+        ("--epochs", "N", 12, "at most as many; more read better, up to about 60"),
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
         ("--patience", "N", 0, "epochs without improvement before it stops; 0 for half of "
@@ -584,8 +584,10 @@ def parse_arguments(argv=None):
         parser.error("--epochs, --batch-size, --patience and --ensemble are at least 1")
     if args.start_from and args.distributed:
         parser.error("--start-from goes on with a model on one machine: no --distributed")
+    if args.teacher and (args.start_from or args.distributed):
+        parser.error("--teacher is for a new network: no --start-from, and no --distributed")
     if args.teacher and keras.backend.backend() != "tensorflow":
-        parser.error("--teacher needs KERAS_BACKEND=tensorflow, and so one machine")
+        parser.error("--teacher needs KERAS_BACKEND=tensorflow")
     if args.teacher and Path(args.teacher).resolve() == Path(args.output).resolve():
         parser.error("--teacher would be overwritten: give the new model another name by --output")
     if args.start_from and (args.ensemble > 1 or args.model != "dense"):
@@ -633,6 +635,8 @@ def run(args):
     output = Path(args.output)
     if source == "drawn digits":  # never in the place of a model that has seen real ones
         output = output.with_stem("synthetic_dnn")
+        if args.teacher:
+            raise ValueError("--teacher needs real pictures to be asked about: MNIST or --data-dir")
     members, training, validation, old = prepare(data, args)
     count = len(training)
     training = mix_in(training, args.synthetic_share, args.seed)

@@ -117,6 +117,27 @@ def test_a_teacher_is_believed_more_than_the_labels(model, digits):
     assert (answers == digits[1]).mean() > 0.5
 
 
+def test_a_taught_network_has_no_dropout_and_is_given_its_teacher(
+    folders, model_path, tmp_path, monkeypatch
+):
+    def look(network, *pictures, **options):
+        seen.update(options, rates=[each.rate for each in network.layers if "dropout" in each.name])
+        return train(network, *pictures, **options)
+
+    seen, output = {}, str(tmp_path / "a.h5")
+    monkeypatch.setattr(mnist_dnn, "train", look)
+    monkeypatch.setattr(mnist_dnn, "MIN_SYNTHETIC", 100)
+    flags = ["--teacher", str(model_path), "--data-dir", str(folders), "--epochs", "1"]
+    assert main([*flags, "--output", output]) == 0
+    assert seen["teacher"].output_shape == (None, 10) and seen["rates"] == [0, 0, 0]
+
+
+def test_drawn_digits_are_not_learned_from_a_teacher(model_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist_dnn, "load_data", lambda _: ("drawn digits", None, None))
+    with pytest.raises(SystemExit, match="needs real pictures"):
+        main(["--teacher", str(model_path), "--output", str(tmp_path / "a.h5")])
+
+
 def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
     def interrupt(self, epoch, logs=None):
         if epoch == 2:
@@ -516,7 +537,8 @@ def test_a_closed_pipe_ends_quietly(model_path):
         (["--predict", "a.png", "--output", "nowhere.h5"], "Run python mnist_dnn.py first"),
         (["--epochs", "0"], "at least 1"),
         (["--learning-rate", "0"], "more than 0"),
-        (["--teacher", "a.h5", "--output", "a.h5"], "another name by --output"),
+        (["--teacher", "a.h5", "--output", "./a.h5"], "another name by --output"),
+        (["--teacher", "a.h5", "--start-from", "b.h5"], "no --start-from"),
         (["--output", f"{__file__}/model.h5"], "Error: "),  # before training, not after it
     ],
 )
