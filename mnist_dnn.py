@@ -121,22 +121,22 @@ def mix_in(pictures, share, seed):
 # Model and training
 
 
+def normalised(layer, activation):
+    """Return a layer with batch normalization, which makes up for its bias, and an activation."""
+    return [layer, layers.BatchNormalization(), layers.Activation(activation)]
+
+
 def build_dnn(hidden_units=896, hidden_layers=3, dropout_rate=0.1):
     """Build the Dense network: float32 (n, 28, 28) in 0-1 -> ten probabilities."""
-
-    def dense():
-        return [
-            layers.Dense(hidden_units, use_bias=False),
-            layers.BatchNormalization(),
-            layers.Activation("gelu"),
-            layers.Dropout(dropout_rate),
-        ]
-
+    hidden = []
+    for _ in range(hidden_layers):
+        hidden += normalised(layers.Dense(hidden_units, use_bias=False), "gelu")
+        hidden.append(layers.Dropout(dropout_rate))
     return keras.Sequential(
         [
             keras.Input((28, 28)),
             layers.Flatten(),
-            *[layer for _ in range(hidden_layers) for layer in dense()],
+            *hidden,
             layers.Dense(10, activation="softmax"),
         ],
         name="mnist_dnn",
@@ -147,11 +147,8 @@ def build_cnn(dropout_rate=0.1):
     """Build a convolutional network: float32 (n, 28, 28) in 0-1 -> ten probabilities."""
 
     def convolution(filters, size, strides=1):
-        return [
-            layers.Conv2D(filters, size, strides, padding="same", use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-        ]
+        layer = layers.Conv2D(filters, size, strides, padding="same", use_bias=False)
+        return normalised(layer, "relu")
 
     return keras.Sequential(
         [
@@ -166,9 +163,7 @@ def build_cnn(dropout_rate=0.1):
             layers.MaxPooling2D(),  # 3x3
             layers.Flatten(),
             layers.Dropout(dropout_rate),
-            layers.Dense(128, use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
+            *normalised(layers.Dense(128, use_bias=False), "relu"),
             layers.Dropout(dropout_rate),
             layers.Dense(10, activation="softmax"),
         ],
@@ -568,7 +563,8 @@ def parse_arguments(argv=None):
         kind = str if default is None else type(default)
         parser.add_argument(name, metavar=metavar, default=default, type=kind, help=words)
     parser.add_argument("--model", choices=BUILDERS, default="dense", help="to train")
-    words = "of drawn digits to add, 10,000 to 40,000; 0 for none (default: 0.4; for a cnn 0.1)"
+    shares = ", ".join(f"{share} for {name}" for name, share in SYNTHETIC_SHARES.items())
+    words = f"of drawn digits to add, 10,000 to 40,000; 0 for none (default: {shares})"
     parser.add_argument("--synthetic-share", metavar="X", type=float, help=words)
     words = "go on with a run that was interrupted, with the same flags"
     parser.add_argument("--resume", action="store_true", help=words)
