@@ -179,7 +179,9 @@ def _waves(most=4):
 
 
 def _sample(images, x, y):
-    """Look up pictures at other places, between the pixels bilinearly, and 0 outside.
+    """Look up pictures at other places: the nearest pixel there, and 0 outside.
+
+    To mean the pixels around would blur, and people's pictures are as sharp as MNIST's.
 
     Args:
         images: uint8 (n, 28, 28).
@@ -188,19 +190,10 @@ def _sample(images, x, y):
     Returns:
         float32 (n, 28, 28) in 0-1.
     """
-    x, y = tf.clip_by_value(x, -1, 28), tf.clip_by_value(y, -1, 28)
-    left, top = tf.floor(x), tf.floor(y)
-    right, below = x - left, y - top  # shares of the next column and row
-    padded = tf.pad(images, [[0, 0], [1, 2], [1, 2]])  # 31x31
-    squares = tf.stack(
-        [padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]], axis=-1
-    )  # (n, 30, 30, 4): each pixel and its next ones, to be fetched in one go
-    picture = 900 * tf.range(tf.shape(images)[0])[:, None]
-    places = picture + tf.cast((top + 1) * 30 + left + 1, tf.int32)
-    fetched = tf.cast(tf.gather(tf.reshape(squares, [-1, 4]), places), tf.float32) / 255
-    a, b, c, d = tf.unstack(fetched, axis=-1)
-    upper, lower = a + right * (b - a), c + right * (d - c)
-    return tf.reshape(upper + below * (lower - upper), [-1, 28, 28])
+    column, row = (tf.cast(tf.clip_by_value(tf.round(v), -1, 28), tf.int32) + 1 for v in (x, y))
+    padded = tf.reshape(tf.pad(images, [[0, 0], [1, 1], [1, 1]]), [-1, 900])  # 30x30
+    fetched = tf.gather(padded, 30 * row + column, batch_dims=1)
+    return tf.reshape(tf.cast(fetched, tf.float32) / 255, [-1, 28, 28])
 
 
 def _vary_pen(x, amount):

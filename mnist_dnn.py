@@ -121,16 +121,16 @@ def mix_in(pictures, share, seed):
 # Model and training
 
 
-def normalised(layer, activation):
-    """Return a layer with batch normalization, which makes up for its bias, and an activation."""
-    return [layer, layers.BatchNormalization(), layers.Activation(activation)]
+def normalised(layer):
+    """Return a layer with batch normalization, which makes up for its bias, and GELU."""
+    return [layer, layers.BatchNormalization(), layers.Activation("gelu")]
 
 
 def build_dnn(hidden_units=896, hidden_layers=3, dropout_rate=0.1):
     """Build the Dense network: float32 (n, 28, 28) in 0-1 -> ten probabilities."""
     hidden = []
     for _ in range(hidden_layers):
-        hidden += normalised(layers.Dense(hidden_units, use_bias=False), "gelu")
+        hidden += normalised(layers.Dense(hidden_units, use_bias=False))
         hidden.append(layers.Dropout(dropout_rate))
     return keras.Sequential(
         [
@@ -145,25 +145,21 @@ def build_dnn(hidden_units=896, hidden_layers=3, dropout_rate=0.1):
 
 def build_cnn(dropout_rate=0.1):
     """Build a convolutional network: float32 (n, 28, 28) in 0-1 -> ten probabilities."""
-
-    def convolution(filters, size, strides=1):
-        layer = layers.Conv2D(filters, size, strides, padding="same", use_bias=False)
-        return normalised(layer, "relu")
-
     return keras.Sequential(
         [
             keras.Input((28, 28)),
             layers.Reshape((28, 28, 1)),
-            *convolution(64, 5, strides=2),  # 14x14
-            *convolution(64, 3),
-            *convolution(64, 3),
-            layers.MaxPooling2D(),  # 7x7
-            *convolution(128, 3),
-            *convolution(128, 3),
-            layers.MaxPooling2D(),  # 3x3
+            layers.Conv2D(32, 5, use_bias=False),  # 24x24
+            *normalised(layers.MaxPooling2D()),  # 12x12
+            *normalised(layers.Conv2D(64, 3, use_bias=False)),  # 10x10
+            layers.Conv2D(64, 3, use_bias=False),  # 8x8
+            *normalised(layers.MaxPooling2D()),  # 4x4
+            *normalised(layers.Conv2D(128, 3, padding="same", use_bias=False)),
+            layers.Conv2D(128, 3, padding="same", use_bias=False),
+            *normalised(layers.MaxPooling2D()),  # 2x2
             layers.Flatten(),
             layers.Dropout(dropout_rate),
-            *normalised(layers.Dense(128, use_bias=False), "relu"),
+            *normalised(layers.Dense(128, use_bias=False)),
             layers.Dropout(dropout_rate),
             layers.Dense(10, activation="softmax"),
         ],

@@ -23,6 +23,14 @@ def test_augment_keeps_the_digit_in_the_frame(digits):
     assert 0.85 < np.median(ratio) < 1.25 and ratio.min() > 0.3
 
 
+def test_varied_pictures_are_about_as_sharp_as_before(digits):
+    def sharpness(x):
+        return (np.diff(x, axis=1) ** 2).sum() / (x**2).sum()
+
+    x, _ = augment(*digits, [0, 0], 0.25)  # bilinear interpolation would leave 0.7
+    assert sharpness(x.numpy()) > 0.9 * sharpness(digits[0] / 255)
+
+
 def test_no_variation_leaves_pictures_as_they_are(digits):
     x, _ = augment(*digits, [0, 0], 0.0)
     assert np.allclose(x, digits[0] / 255, atol=1e-4)
