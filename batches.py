@@ -181,7 +181,7 @@ def _waves(most=4):
 def _sample(images, x, y):
     """Look up pictures at other places: the nearest pixel there, and 0 outside.
 
-    To mean the pixels around would blur, and people's pictures are as sharp as MNIST's.
+    Averaging the pixels around would blur, and what is to be read later is sharp.
 
     Args:
         images: uint8 (n, 28, 28).
