@@ -541,7 +541,7 @@ def parse_arguments(argv=None):
     )
     for name, metavar, default, words in (
         ("--data-dir", "DIR", None, "folders train/0-9 and test/0-9 of pictures, not MNIST"),
-        ("--epochs", "N", 12, "at most as many; more read better, up to about 60"),
+        ("--epochs", "N", 12, "at most as many; more read better"),
         ("--batch-size", "N", 512, "pictures in one step"),
         ("--learning-rate", "X", 0.006, "highest; it falls along a cosine"),
         ("--patience", "N", 0, "epochs without improvement before it stops; 0 for half of "
