@@ -57,12 +57,12 @@ class Pictures:
         return images, self.labels[places]
 
 
-def batch_places(count, batch_size, seed, epoch, shares=1):
+def batch_places(count, steps, seed, epoch, shares=1):
     """Put pictures into a new order for an epoch, and cut that into batches of nearly one size.
 
     Args:
         count: number of pictures.
-        batch_size: pictures in a batch at most.
+        steps: number of batches.
         seed, epoch: the same ones give the same batches.
         shares: number of equal shares that each batch is cut into, one for each device; up to
             `shares - 1` pictures, others in each epoch, are left out for it.
@@ -73,22 +73,24 @@ def batch_places(count, batch_size, seed, epoch, shares=1):
     Raises:
         ValueError: a batch does not have a picture for each device.
     """
-    if min(count, batch_size) < shares:
+    if count < steps * shares:
         raise ValueError(f"Expected a picture in each batch for each of {shares} devices")
     order = np.random.default_rng([seed, epoch]).permutation(count)
     order = order[: count - count % shares].reshape(-1, shares)
-    return np.array_split(order, -(-count // batch_size))
+    return np.array_split(order, steps)
 
 
-def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=None):
+def varied_batches(pictures, drawn, steps, seed, epochs, first_epoch=0, teacher=None):
     """Yield the batches of all epochs: in each, every picture is seen once and varied anew.
+
+    Drawn digits become fewer as pictures are varied less (`variation`), others in each epoch.
 
     What a batch holds depends on the seed, the number of epochs, the epoch and its place in that
     alone. Of processes that train together, each makes the part that its own devices take.
 
     Args:
-        pictures: Pictures.
-        batch_size: pictures in a batch at most, on all devices together.
+        pictures, drawn: Pictures.
+        steps: number of batches in an epoch.
         seed, epochs, first_epoch: int.
         teacher: network on the TensorFlow backend whose probabilities are to be learned instead of
             the labels (distillation), float32 (n, 28, 28) in 0-1 -> (n, 10).
@@ -101,9 +103,12 @@ def varied_batches(pictures, batch_size, seed, epochs, first_epoch=0, teacher=No
     def batches():
         for epoch in range(first_epoch, epochs + 1):  # one more: JAX looks at a batch in advance
             amount = variation(epoch, epochs)
-            order = batch_places(len(pictures), batch_size, seed, epoch, devices)
+            few = max(round(amount * len(drawn)), steps * devices - len(pictures))
+            shuffled = np.random.default_rng([seed, epoch, 1]).permutation(len(drawn))
+            mixed = pictures + drawn.select(shuffled[: max(few, 0)])
+            order = batch_places(len(mixed), steps, seed, epoch, devices)
             for step, places in enumerate(order):
-                images, labels = pictures.gather(places[:, ours].ravel())
+                images, labels = mixed.gather(places[:, ours].ravel())
                 draw = epoch << 32 | step * devices + ours.start
                 yield images, labels, np.array([seed, draw], "int64"), amount
 

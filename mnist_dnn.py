@@ -105,17 +105,18 @@ def add_repeated(pictures, own, share=0.2):
     return pictures + own.select(np.tile(np.arange(len(own)), times))
 
 
-def mix_in(pictures, share, seed):
-    """Add synthetic digits, 10,000 to 40,000, in styles of writing that MNIST lacks.
+def draw_for(pictures, share, seed):
+    """Draw 10,000 to 40,000 digits, in styles of writing that MNIST lacks, to mix into others.
 
     Args:
-        pictures: Pictures.
-        share: of synthetic digits, relative to their number; 0 for none.
+        pictures: Pictures, the others.
+        share: of drawn digits, relative to their number; 0 for none.
+
+    Returns:
+        Pictures.
     """
-    if not share:
-        return pictures
     count = min(max(round(share * len(pictures)), MIN_SYNTHETIC), MAX_SYNTHETIC)
-    return pictures + Pictures(*draw_digits(count, seed))
+    return Pictures(*draw_digits(count if share else 0, seed))
 
 
 # Model and training
@@ -197,6 +198,7 @@ def train(
     learning_rate,
     patience,
     seed,
+    drawn=None,
     teacher=None,
     checkpoint=None,
 ):
@@ -208,6 +210,7 @@ def train(
     Args:
         model: takes float32 (n, 28, 28) in 0-1, gives ten probabilities.
         training, validation: Pictures.
+        drawn: Pictures to mix in, fewer and fewer in the second half.
         teacher: network of the same kind, whose probabilities are learned instead of the labels.
         checkpoint: Checkpoint that keeps the run after each epoch, and from which it goes on.
 
@@ -217,7 +220,8 @@ def train(
     Raises:
         KeyboardInterrupt: Ctrl-C before the first epoch ended.
     """
-    steps = -(-len(training) // batch_size)
+    drawn = drawn or training.select([])
+    steps = -(-(len(training) + len(drawn)) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, epochs * steps, warmup_target=learning_rate, warmup_steps=steps // 2
     )
@@ -238,7 +242,7 @@ def train(
     _, our_devices = distributed.device_shares()
     try:
         model.fit(
-            varied_batches(training, batch_size, seed, epochs, first_epoch, teacher),
+            varied_batches(training, drawn, steps, seed, epochs, first_epoch, teacher),
             steps_per_epoch=steps,
             validation_data=(images.astype("float32") / 255, np.eye(10, dtype="float32")[labels]),
             validation_batch_size=256 * (our_devices.stop - our_devices.start),
@@ -560,7 +564,7 @@ def parse_arguments(argv=None):
         parser.add_argument(name, metavar=metavar, default=default, type=kind, help=words)
     parser.add_argument("--model", choices=BUILDERS, default="dense", help="to train")
     shares = ", ".join(f"{share} for {name}" for name, share in SYNTHETIC_SHARES.items())
-    words = f"of drawn digits to add, 10,000 to 40,000; 0 for none (default: {shares})"
+    words = f"of drawn digits to mix in, 10,000 to 40,000; 0 for none (default: {shares})"
     parser.add_argument("--synthetic-share", metavar="X", type=float, help=words)
     words = "go on with a run that was interrupted, with the same flags"
     parser.add_argument("--resume", action="store_true", help=words)
@@ -622,7 +626,7 @@ def run(args):
     if args.distributed:
         join_hosts(args)
     check_output(args.output)
-    teacher = load_own(args.teacher) if args.teacher else None
+    teacher = load_network(args.teacher) if args.teacher else None
     source, data, test = load_data(args.data_dir)
     output = Path(args.output)
     if source == "drawn digits":  # never in the place of a model that has seen real ones
@@ -630,15 +634,14 @@ def run(args):
         if args.teacher:
             raise ValueError("--teacher needs real pictures to be asked about: MNIST or --data-dir")
     members, training, validation, old = prepare(data, args)
-    count = len(training)
-    training = mix_in(training, args.synthetic_share, args.seed)
+    drawn = draw_for(training, args.synthetic_share, args.seed)
     print(
-        f"{source}: {count:,} pictures to train on, {len(validation):,} to validate, "
-        f"{len(test[1]):,} to test; {len(training) - count:,} drawn digits mixed in"
+        f"{source}: {len(training):,} pictures to train on, {len(validation):,} to validate, "
+        f"{len(test[1]):,} to test; {len(drawn):,} drawn digits mixed in"
     )
-    checkpoints = open_checkpoints(output, training, args)
+    checkpoints = open_checkpoints(output, members[0], training + drawn, args)
     with distributed.lost_host_is_named():
-        history = train_members(members, training, validation, teacher, checkpoints, args)
+        history = train_members(members, training, validation, drawn, teacher, checkpoints, args)
         first, members = distributed.is_first(), distributed.detach(members)
     if first:
         calibrate(parts(members), *validation.gather())
@@ -670,7 +673,7 @@ def prepare(data, args):
         options = {"dropout_rate": 0.0} if args.teacher else {}  # its answers are not overfitted
         members = [BUILDERS[args.model](**options) for _ in range(args.ensemble)]
         return members, training, validation, None
-    model, (old, old_test) = load_own(args.start_from), load_data(None)[1:]
+    model, (old, old_test) = load_network(args.start_from), load_data(None)[1:]
     pairs = zip(split(old, args.seed), (training, validation))
     training, validation = (add_repeated(many, few) for many, few in pairs)
     return [model], training, validation, (old_test, measure(model, *old_test)["accuracy"])
@@ -691,13 +694,14 @@ def finish(model, history, test, old, output):
     save_plots(history, test, scores["probabilities"], output)
 
 
-def open_checkpoints(output, training, args):
+def open_checkpoints(output, model, pictures, args):
     """Return a Checkpoint beside the model for each network, with --resume in its last state."""
     flags = (
         "epochs batch_size learning_rate patience synthetic_share model ensemble seed start_from"
     )
     settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags.split()}
-    settings["pictures with the checksum"] = training.checksum()
+    settings["a network with the weights"] = f"{model.count_params():,}"  # another version's differ
+    settings["pictures with the checksum"] = pictures.checksum()
     distributed.require_same(repr(settings), "pictures")
     teacher = zlib.crc32(Path(args.teacher).read_bytes()) if args.teacher else None
     settings["a teacher with the checksum"] = teacher
@@ -726,7 +730,7 @@ def remove_checkpoints(output):
         path.unlink(missing_ok=True)
 
 
-def train_members(members, training, validation, teacher, checkpoints, args):
+def train_members(members, training, validation, drawn, teacher, checkpoints, args):
     """Train each network in place; return the last one's history."""
     for number, (model, checkpoint) in enumerate(zip(members, checkpoints)):
         if len(members) > 1:
@@ -740,6 +744,7 @@ def train_members(members, training, validation, teacher, checkpoints, args):
             learning_rate=args.learning_rate / (10 if args.start_from else 1),
             patience=args.patience,
             seed=args.seed + number,
+            drawn=drawn,
             teacher=teacher,
             checkpoint=checkpoint,
         )
@@ -758,7 +763,7 @@ def measure(model, images, labels):
     }
 
 
-def load_own(path):
+def load_network(path):
     """Load a model to go on with or to learn from.
 
     Raises:

@@ -38,8 +38,9 @@ def test_no_variation_leaves_pictures_as_they_are(digits):
 
 def test_a_batch_has_the_pictures_of_its_place_and_their_labels(digits, monkeypatch):
     monkeypatch.setattr(batches, "variation", lambda epoch, epochs: 0.0)
-    x, y = next(iter(varied_batches(Pictures(*digits), 64, seed=1, epochs=9, first_epoch=4)))
-    places = batch_places(400, 64, seed=1, epoch=4)[0].ravel()
+    pictures = Pictures(*digits)
+    x, y = next(iter(varied_batches(pictures, pictures.select([]), 7, 1, epochs=9, first_epoch=4)))
+    places = batch_places(400, 7, seed=1, epoch=4)[0].ravel()
     assert np.allclose(x, digits[0][places] / 255, atol=1e-4)
     assert np.array_equal(y, np.eye(10)[digits[1][places]])
 
@@ -50,15 +51,27 @@ def test_pictures_are_varied_less_and_less_from_the_middle_on():
     assert 0.25 < amounts[-1] < 0.27 and variation(0, 1) == 1
 
 
+@pytest.mark.parametrize("steps, last", [(10, 73), (90, 90)])  # never fewer than batches
+def test_drawn_digits_become_fewer_while_each_picture_is_still_seen_once(digits, steps, last):
+    pictures = Pictures(digits[0][:40], np.zeros(40, "uint8"))
+    drawn = Pictures(digits[0][40:120], np.ones(80, "uint8"))
+    labels = [np.argmax(y, 1) for _, y in varied_batches(pictures, drawn, steps, 0, epochs=9)]
+    epochs = [np.concatenate(labels[i : i + steps]) for i in range(0, 9 * steps, steps)]
+    assert all((epoch == 0).sum() == 40 for epoch in epochs)
+    assert [len(epoch) for epoch in epochs[:5]] == [120] * 5  # full variation in the first half
+    assert sorted(map(len, epochs), reverse=True) == [*map(len, epochs)]
+    assert len(epochs[8]) == last
+
+
 @pytest.mark.parametrize("shares", [1, 2, 3])
 def test_each_picture_is_seen_once_in_an_epoch(shares):
-    batches = batch_places(1000, 64, seed=3, epoch=5, shares=shares)
+    batches = batch_places(1000, 16, seed=3, epoch=5, shares=shares)
     places = np.concatenate([batch.ravel() for batch in batches])
     assert len(batches) == 16 and max(batch.size for batch in batches) <= 64
     assert len(places) == len(set(places)) == 1000 - 1000 % shares
     with pytest.raises(ValueError, match="a picture in each batch for each of 70 devices"):
-        batch_places(1000, 64, seed=3, epoch=5, shares=70)
-    other = np.concatenate([b.ravel() for b in batch_places(1000, 64, 3, 6, shares)])
+        batch_places(1000, 16, seed=3, epoch=5, shares=70)
+    other = np.concatenate([b.ravel() for b in batch_places(1000, 16, 3, 6, shares)])
     assert not np.array_equal(places, other)
 
 

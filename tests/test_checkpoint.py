@@ -14,6 +14,7 @@ from conftest import save_folders, save_train_and_test
 from test_mnist_dnn import OPTIONS
 
 import checkpoint
+import mnist_dnn
 from checkpoint import Checkpoint
 from mnist_dnn import Pictures, build_dnn, main, train
 
@@ -113,11 +114,12 @@ def test_a_finished_run_is_not_trained_again(digits, tmp_path):
         (["--epochs", "5"], "had --epochs 12, this one has 5"),
         (["--seed", "4"], "had --seed 0, this one has 4"),
         (["other pictures"], "had pictures with the checksum"),
+        (["other network"], "had a network with the weights 2,327,818, this one has"),
         (["--teacher", "MODEL"], "had a teacher with the checksum None"),
     ],
 )
 def test_a_run_of_other_flags_or_pictures_is_refused(
-    folders, digits, model_path, tmp_path, change, words
+    folders, digits, model_path, tmp_path, change, words, monkeypatch
 ):
     path, change = tmp_path / "a.h5", [str(model_path) if c == "MODEL" else c for c in change]
     interrupt(folders, path)
@@ -125,6 +127,9 @@ def test_a_run_of_other_flags_or_pictures_is_refused(
         change, folders = [], tmp_path
         save_folders(tmp_path / "train", digits[0][10:300], digits[1][10:300])
         save_folders(tmp_path / "test", digits[0][300:], digits[1][300:])
+    if change == ["other network"]:  # of an older version of the program
+        change = []
+        monkeypatch.setitem(mnist_dnn.BUILDERS, "dense", lambda: build_dnn(16))
     with pytest.raises(SystemExit, match=words):
         main([*FLAGS, "--data-dir", str(folders), "--output", str(path), "--resume", *change])
     assert not path.exists()
