@@ -103,9 +103,10 @@ def varied_batches(pictures, drawn, steps, seed, epochs, first_epoch=0, teacher=
     def batches():
         for epoch in range(first_epoch, epochs + 1):  # one more: JAX looks at a batch in advance
             amount = variation(epoch, epochs)
-            few = max(round(amount * len(drawn)), steps * devices - len(pictures))
+            least = steps * devices - len(pictures)  # no batch is empty on any device
+            few = max(round(amount * len(drawn)), least)
             shuffled = np.random.default_rng([seed, epoch, 1]).permutation(len(drawn))
-            mixed = pictures + drawn.select(shuffled[: max(few, 0)])
+            mixed = pictures + drawn.select(shuffled[:few])
             order = batch_places(len(mixed), steps, seed, epoch, devices)
             for step, places in enumerate(order):
                 images, labels = mixed.gather(places[:, ours].ravel())
