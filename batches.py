@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from distributed import device_shares
 
+TEMPERATURE = 4.0  # that a teacher's probabilities are softened by
+
 
 class Pictures:
     """Pictures from one or more arrays, in an order: they are gathered by the batch, never copied.
@@ -92,8 +94,8 @@ def varied_batches(pictures, drawn, steps, seed, epochs, first_epoch=0, teacher=
         pictures, drawn: Pictures.
         steps: number of batches in an epoch.
         seed, epochs, first_epoch: int.
-        teacher: network on the TensorFlow backend whose probabilities are to be learned instead of
-            the labels (distillation), float32 (n, 28, 28) in 0-1 -> (n, 10).
+        teacher: network on the TensorFlow backend whose probabilities, softened, are to be learned
+            instead of the labels (distillation), float32 (n, 28, 28) in 0-1 -> (n, 10).
 
     Returns:
         A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and float32 (k, 10): 1 for the label.
@@ -114,7 +116,7 @@ def varied_batches(pictures, drawn, steps, seed, epochs, first_epoch=0, teacher=
                 yield images, labels, np.array([seed, draw], "int64"), amount
 
     def answer(x, labels):
-        return x, teacher(x, training=False) if teacher else tf.one_hot(labels, 10)
+        return x, soften(teacher(x, training=False)) if teacher else tf.one_hot(labels, 10)
 
     signature = (
         tf.TensorSpec((None, 28, 28), tf.uint8),
@@ -125,6 +127,22 @@ def varied_batches(pictures, drawn, steps, seed, epochs, first_epoch=0, teacher=
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     dataset = dataset.map(augment, num_parallel_calls=1)
     return dataset.map(answer, num_parallel_calls=1).prefetch(2)
+
+
+def soften(probabilities):
+    """Bring a teacher's probabilities closer together: divide its logits by the temperature.
+
+    The small ones, which tell what a picture resembles as well, then weigh enough to be learned.
+    Source: Hinton, Vinyals, Dean 2015.
+
+    Args:
+        probabilities: float32 (n, 10).
+
+    Returns:
+        float32 (n, 10); rows sum to 1.
+    """
+    floor = np.finfo("float32").tiny
+    return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, floor)) / TEMPERATURE)
 
 
 def variation(epoch, epochs):

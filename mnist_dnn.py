@@ -32,7 +32,7 @@ from keras import layers
 from PIL import ImageOps
 
 import distributed
-from batches import Pictures, own_share, varied_batches
+from batches import TEMPERATURE, Pictures, own_share, soften, varied_batches
 from checkpoint import Checkpoint
 from dense_numpy import softmax
 from model_files import check_output, load_trained_model, save_trained_model
@@ -211,7 +211,8 @@ def train(
         model: takes float32 (n, 28, 28) in 0-1, gives ten probabilities.
         training, validation: Pictures.
         drawn: Pictures to mix in, fewer and fewer in the second half.
-        teacher: network of the same kind, whose probabilities are learned instead of the labels.
+        teacher: network of the same kind, whose probabilities, softened, are learned instead of the
+            labels. Loss and accuracy then tell how well it is imitated.
         checkpoint: Checkpoint that keeps the run after each epoch, and from which it goes on.
 
     Returns:
@@ -239,12 +240,15 @@ def train(
         checkpoint.follow(best, history)
         first_epoch = epochs if checkpoint.finished else checkpoint.first_epoch
     images, labels = own_share(validation).gather()
+    targets = np.eye(10, dtype="float32")[labels]
+    if teacher:
+        targets = soften(predict_images(images, teacher))
     _, our_devices = distributed.device_shares()
     try:
         model.fit(
             varied_batches(training, drawn, steps, seed, epochs, first_epoch, teacher),
             steps_per_epoch=steps,
-            validation_data=(images.astype("float32") / 255, np.eye(10, dtype="float32")[labels]),
+            validation_data=(images.astype("float32") / 255, targets),
             validation_batch_size=256 * (our_devices.stop - our_devices.start),
             initial_epoch=first_epoch,
             epochs=epochs,
@@ -259,15 +263,27 @@ def train(
             raise
         model.set_weights(best.best_weights)
         warnings.warn(f"Interrupted: epoch {best.best_epoch + 1} is kept as the best", stacklevel=2)
+    if teacher:
+        divide_logits(model, 1 / TEMPERATURE)
     return history
 
 
-def calibrate(models, images, labels):
-    """Make probabilities honest: divide the last layers' weights by one temperature.
+def divide_logits(model, temperature):
+    """Divide the last layer's weights, so that probabilities lie closer together if it is above 1.
 
     Args:
-        models: networks whose probabilities are averaged, or a single one in a list; the last
-            layer with weights is followed by softmax alone. They are changed in place.
+        model: the last layer with weights is followed by softmax alone. It is changed in place.
+    """
+    last = next(layer for layer in reversed(model.layers) if layer.weights)
+    last.set_weights([values / temperature for values in last.get_weights()])
+
+
+def calibrate(models, images, labels):
+    """Make probabilities honest: divide the logits by one temperature (`divide_logits`).
+
+    Args:
+        models: networks whose probabilities are averaged, or a single one in a list; they are
+            changed in place.
         images, labels: uint8 (n, 28, 28) and (n,), which no model has been trained on.
 
     Returns:
@@ -282,8 +298,7 @@ def calibrate(models, images, labels):
     ]
     temperature = float(temperatures[np.argmin(losses)])
     for model in models:
-        last = next(layer for layer in reversed(model.layers) if layer.weights)
-        last.set_weights([values / temperature for values in last.get_weights()])
+        divide_logits(model, temperature)
     return temperature
 
 
@@ -704,7 +719,7 @@ def open_checkpoints(output, model, pictures, args):
     settings["pictures with the checksum"] = pictures.checksum()
     distributed.require_same(repr(settings), "pictures")
     teacher = zlib.crc32(Path(args.teacher).read_bytes()) if args.teacher else None
-    settings["a teacher with the checksum"] = teacher
+    settings["a softened teacher with the checksum"] = teacher
     checkpoints = []
     for number in range(1, args.ensemble + 1):
         checkpoint = Checkpoint(output.with_name(f"{output.name}.checkpoint-{number}"), settings)

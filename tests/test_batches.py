@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import batches
-from batches import Pictures, augment, batch_places, variation, varied_batches
+from batches import Pictures, augment, batch_places, soften, variation, varied_batches
 
 
 def test_augment_repeats_itself_for_one_seed_only(digits):
@@ -43,6 +43,15 @@ def test_a_batch_has_the_pictures_of_its_place_and_their_labels(digits, monkeypa
     places = batch_places(400, 7, seed=1, epoch=4)[0].ravel()
     assert np.allclose(x, digits[0][places] / 255, atol=1e-4)
     assert np.array_equal(y, np.eye(10)[digits[1][places]])
+
+
+def test_softened_probabilities_are_apart_by_the_fourth_root_of_what_they_were():
+    sure = np.zeros((1, 10), "float32")
+    sure[0, :3] = 0.9999, 1e-4 - 1e-8, 1e-8
+    soft = soften(sure).numpy()
+    assert soft.sum() == pytest.approx(1) and (soft > 0).all()
+    assert soft[0, 0] / soft[0, 1] == pytest.approx(10, rel=1e-3)
+    assert soft[0, 1] / soft[0, 2] == pytest.approx(10, rel=1e-3)
 
 
 def test_pictures_are_varied_less_and_less_from_the_middle_on():

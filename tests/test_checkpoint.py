@@ -115,7 +115,7 @@ def test_a_finished_run_is_not_trained_again(digits, tmp_path):
         (["--seed", "4"], "had --seed 0, this one has 4"),
         (["other pictures"], "had pictures with the checksum"),
         (["other network"], "had a network with the weights 2,327,818, this one has"),
-        (["--teacher", "MODEL"], "had a teacher with the checksum None"),
+        (["--teacher", "MODEL"], "had a softened teacher with the checksum None"),
     ],
 )
 def test_a_run_of_other_flags_or_pictures_is_refused(

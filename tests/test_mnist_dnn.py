@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import mnist_dnn
-from batches import Pictures
+from batches import Pictures, soften
 from mnist_dnn import (
     build_dnn,
     build_ensemble,
@@ -115,6 +115,15 @@ def test_a_teacher_is_believed_more_than_the_labels(model, digits):
     train(network, wrong, Pictures(*digits), **options, teacher=model)
     answers = predict_images(digits[0], network).argmax(axis=1)
     assert (answers == digits[1]).mean() > 0.5
+
+
+def test_a_taught_network_learns_softened_answers_and_is_as_sure_as_its_teacher(model, digits):
+    network = build_dnn(hidden_units=64)
+    pictures = Pictures(*digits)
+    history = train(network, pictures, pictures, **OPTIONS, teacher=model)
+    answers, learned = (predict_images(digits[0], each) for each in (model, network))
+    loss = -(soften(answers) * np.log(soften(learned))).numpy().sum(axis=1).mean()
+    assert loss == pytest.approx(min(history.history["val_loss"]), rel=1e-3)
 
 
 def test_a_taught_network_has_no_dropout_and_is_given_its_teacher(
