@@ -98,7 +98,8 @@ def varied_batches(pictures, drawn, steps, seed, epochs, first_epoch=0, teacher=
             instead of the labels (distillation), float32 (n, 28, 28) in 0-1 -> (n, 10).
 
     Returns:
-        A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and float32 (k, 10): 1 for the label.
+        A tf.data.Dataset of float32 (k, 28, 28) in 0-1 and float32 (k, 10): 1 for the label, or
+        what the teacher says.
     """
     devices, ours = device_shares()
 
