@@ -20,6 +20,8 @@ from mnist_dnn import (
 from pil_to_mnist import is_normalised
 from synthetic_digits import draw_digits
 
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"  # the tests' own servers
+
 
 def save_folders(root, images, labels, ending="png"):
     for i, (image, label) in enumerate(zip(images, labels)):
