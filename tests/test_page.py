@@ -77,8 +77,10 @@ def words(page, pattern):
 
 
 def test_a_drawn_digit_is_named(page):
+    place = page.locator("#canvas").bounding_box()
     draw(page, SEVEN)
     words(page, "It is a 7")
+    assert page.locator("#canvas").bounding_box() == place  # it does not move under the pen
     assert page.locator("#bars .best").inner_text().startswith("7")
     assert page.locator("#preview").evaluate("image => image.naturalWidth") == 28
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
