@@ -47,10 +47,10 @@ def open_picture(file):
     """
     try:
         with Image.open(file, formats=PICTURE_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:  # a small file can hold very many
-                raise ValueError(f"{image.width}x{image.height} pixels, 50 million at most")
-            image.draft(None, (LARGE, LARGE))
-            image.load()
+            too_large = image.width * image.height > MAX_PIXELS  # a small file can hold very many
+            if not too_large:
+                image.draft(None, (LARGE, LARGE))
+                image.load()
     except UnidentifiedImageError as error:
         raise ValueError("Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture") from error
     except FileNotFoundError as error:
@@ -59,12 +59,17 @@ def open_picture(file):
         raise ValueError("There is no picture in this folder") from error
     except Exception as error:  # decoders raise nearly anything on a broken file
         raise ValueError(f"Expected a whole picture, got a broken one: {error}") from error
+    if too_large:
+        raise ValueError(
+            f"Expected a picture of at most {MAX_PIXELS // 10**6} million pixels, "
+            f"got one of {image.width}x{image.height}"
+        )
     return image
 
 
 def upright(image):
     """Return 8-bit grey or RGB, upright as EXIF says, on paper, at most twice LARGE pixels long."""
-    orientation = image.getexif().get(0x0112, 1)
+    orientation = exif_orientation(image)
     if image.mode[0] in "IF":
         image = _eight_bits(image)
     if image.mode == "LAB":
@@ -73,13 +78,21 @@ def upright(image):
         image = image.convert("RGBA")
     if max(image.size) >= 2 * LARGE:
         image = image.reduce(max(image.size) // LARGE)
-    image = _turn(image, orientation)
+    image = turn(image, orientation)
     if "A" in image.getbands() and image.getchannel("A").getextrema()[0] < 255:
         image = _on_paper(image)
     return image if image.mode == "L" else image.convert("RGB")
 
 
-def _turn(image, orientation):
+def exif_orientation(image):
+    """Return a picture's EXIF orientation, 1-8, and 1, upright, where its EXIF is damaged."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # Pillow raises nearly anything on it, and the pixels are sound
+        return 1
+
+
+def turn(image, orientation):
     """Turn a picture as its EXIF orientation, 1-8, says."""
     methods = {
         2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,

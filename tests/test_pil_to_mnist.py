@@ -115,6 +115,15 @@ def test_every_exif_orientation_is_upright(seven, expected, orientation):
     assert box == pytest.approx((45, 42, 148, 206), abs=8)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow tells of some damages
+@pytest.mark.parametrize("damaged", [b"garbage" * 4, b"MM\0", b"II*\0\xff\xff\xff\xff"])
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "JPEG"])
+def test_a_picture_with_damaged_exif_is_read_as_it_is(seven, expected, name, damaged):
+    file = io.BytesIO()
+    seven.save(file, name, exif=b"Exif\0\0" + damaged)
+    assert same(pil_to_mnist(Image.open(file)), expected)
+
+
 def test_the_first_frame_of_an_animation_counts(seven, expected):
     file = io.BytesIO()
     seven.save(file, "GIF", save_all=True, append_images=[Image.new("L", seven.size)])
