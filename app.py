@@ -152,7 +152,7 @@ def parse_body():
         return {"image": request.files["image"].read(), "preview": preview}
     try:
         body = request.get_json()
-    except BadRequest as error:
+    except (BadRequest, RecursionError) as error:  # the latter from thousands of brackets
         raise BadRequest("Expected JSON, got something that cannot be parsed.") from error
     if not isinstance(body, dict) or ("image" in body) == ("images" in body):
         raise BadRequest('Expected a JSON object with either "image" or "images".')
@@ -242,7 +242,10 @@ def create_server(app, channels, host, port):
             return super().writable() if full or not self.requests else False
 
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is no news
-    server = waitress.create_server(app, map=channels, host=host, port=port, threads=1)
+    most = 4 * MAX_BODY  # to receive: Flask tells what is too large, once it is there
+    server = waitress.create_server(
+        app, map=channels, host=host, port=port, threads=1, max_request_body_size=most
+    )
     for listener in channels.values():
         listener.channel_class = Channel
     return server
@@ -286,6 +289,8 @@ def main(argv=None):
     )
     parser.add_argument("--model", default=environment("MNIST_MODEL", MODEL), help="or MNIST_MODEL")
     args = parser.parse_args(argv)
+    if not 0 < args.port < 2**16:
+        parser.error("--port is 1 to 65535")
 
     app, channels, drained = create_app(args.model), {}, threading.Event()
     drainer = threading.Thread(target=drain, args=[channels, drained], daemon=True)
@@ -299,8 +304,11 @@ def main(argv=None):
     signal.signal(signal.SIGTERM, end)
     try:
         server = create_server(app, channels, args.host, args.port)
-    except OSError as error:
-        sys.exit(f"Error: cannot listen on {args.host}:{args.port} ({error}). Try another --port.")
+    except (OSError, ValueError) as error:  # a ValueError for a host that is not known
+        sys.exit(
+            f"Error: cannot listen on {args.host}:{args.port} ({error}). "
+            "Try another --port, or another --host."
+        )
     print(f"Draw a digit at http://{args.host}:{args.port}/ (Ctrl-C stops)", flush=True)
     server.run()
 

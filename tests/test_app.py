@@ -118,6 +118,7 @@ BAD_BODIES = [
     ({"json": {"image": BLANK, "preview": "yes"}}, 400, "true or false"),
     ({"data": "{", "content_type": "application/json"}, 400, "JSON"),
     ({"data": b"\xff\xfe", "content_type": "application/json"}, 400, "JSON"),
+    ({"data": b"[" * 100_000, "content_type": "application/json"}, 400, "cannot be parsed"),
     ({"data": {"picture": (io.BytesIO(b"x"), "x.png")}}, 400, "a file named image"),
     ({"data": "image", "content_type": "text/plain"}, 415, "Send JSON"),
     ({"data": b""}, 415, "Send JSON"),
@@ -125,7 +126,11 @@ BAD_BODIES = [
     ({"json": {"image": encode(b"\x89PNG\r\n\x1a\n broken")}}, 422, "Expected a PNG"),
     ({"json": {"image": BLANK[:80]}}, 422, "got a broken one"),
     ({"json": {"image": BLANK}}, 422, "No digit stands out"),
-    ({"json": {"image": HUGE}}, 422, "50 million at most"),
+    (
+        {"json": {"image": HUGE}},
+        422,
+        "Expected a picture of at most 50 million pixels, got one of 8000x8000",
+    ),
     ({"data": b" " * (MAX_BODY + 1), "content_type": "application/json"}, 413, "at most 16 MB"),
 ]
 
@@ -228,7 +233,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutated_pictures_never_break_it(client, legible, name):
     rng, file = np.random.default_rng(FORMATS.index(name)), io.BytesIO()
-    Image.fromarray(legible[0][0]).resize((70, 60)).save(file, name)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"exif": exif} if name in ("PNG", "JPEG", "WEBP", "TIFF") else {}
+    Image.fromarray(legible[0][0]).resize((70, 60)).save(file, name, **options)
     for _ in range(1000):
         start = time.process_time()
         status, answer = post(client, image=encode(mutate(file.getvalue(), rng)))
@@ -316,6 +324,29 @@ def server(model_path):
     """`python app.py` with the small network: its address and process."""
     with serve("app.py", "--port", "{port}", "--model", str(model_path)) as started:
         yield started
+
+
+def test_the_server_does_not_receive_what_is_far_too_large(server):
+    client = http.client.HTTPConnection(server[0], timeout=60)
+    client.putrequest("POST", "/predict")
+    client.putheader("Content-Length", str(5 * MAX_BODY))
+    client.endheaders(b"the beginning")
+    assert client.getresponse().status == 413
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port", "99999"], "1 to 65535"),
+        (["--host", "no host"], "Try another --port, or another --host"),
+    ],
+)
+def test_an_address_that_cannot_be_gets_a_sentence(model_path, flags, words, capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # that of the tests stays
+    with pytest.raises(SystemExit) as stop:
+        service.main(["--model", str(model_path), *flags])
+    assert words in f"{stop.value} {capsys.readouterr().err}"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM")
