@@ -4,13 +4,13 @@ const canvas = document.getElementById("canvas");
 const context = canvas.getContext("2d");
 const hint = document.getElementById("hint");
 const fileInput = document.getElementById("file");
-const WAIT = 150; // milliseconds between a stroke and the question
+const WAIT = 150; // milliseconds from drawing to the question
 const LARGE = 2_000_000; // bytes: larger pictures are made smaller before they are sent
 
 let strokes = 0; // pointers that are down
 let last = null;
 let asked = 0; // number of the newest question: older answers are ignored
-let timer = null;
+let timer = null; // of the next question
 
 // The answer
 
@@ -57,7 +57,7 @@ async function ask(blob) {
 // Drawing
 
 function clear() {
-  clearTimeout(timer);
+  forget();
   asked++;
   context.fillStyle = "#fffdf8";
   context.fillRect(0, 0, canvas.width, canvas.height);
@@ -83,8 +83,16 @@ function lineTo(point) {
 }
 
 function askSoon() {
+  forget();
+  timer = setTimeout(() => {
+    timer = null;
+    canvas.toBlob(ask);
+  }, WAIT);
+}
+
+function forget() {
   clearTimeout(timer);
-  timer = setTimeout(() => canvas.toBlob(ask), WAIT);
+  timer = null;
 }
 
 canvas.addEventListener("pointerdown", (event) => {
@@ -99,7 +107,7 @@ canvas.addEventListener("pointermove", (event) => {
   if (!strokes) return;
   const steps = event.getCoalescedEvents?.() ?? [];
   for (const step of steps.length ? steps : [event]) lineTo(place(step));
-  if (!timer) askSoon();
+  if (!timer) askSoon(); // it answers while one draws
 });
 for (const name of ["pointerup", "pointercancel"]) {
   canvas.addEventListener(name, () => {
@@ -133,7 +141,7 @@ function shrink(picture) {
   const small = document.createElement("canvas");
   [small.width, small.height] = [picture.width * scale, picture.height * scale];
   small.getContext("2d").drawImage(picture, 0, 0, small.width, small.height);
-  return new Promise((resolve) => small.toBlob(resolve, "image/jpeg", 0.9));
+  return new Promise((resolve) => small.toBlob(resolve, "image/webp", 0.9));
 }
 
 fileInput.addEventListener("change", () => {

@@ -110,6 +110,33 @@ def sideways():
 
 
 @pytest.mark.parametrize("page", ["desktop light"], indirect=True)
+def test_every_stroke_is_answered_while_it_is_drawn(page):
+    for stroke in (SEVEN, [(0.4, 0.55), (0.7, 0.55)]):
+        draw(page, stroke[:-1])
+        page.mouse.down()
+        with page.expect_response("**/predict"):
+            page.mouse.move(*middle(page), steps=3)
+        page.mouse.up()
+        page.wait_for_timeout(300)  # for the answer after it
+
+
+def middle(page):
+    frame = page.locator("#canvas").bounding_box()
+    return frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+
+
+@pytest.mark.parametrize("page", ["desktop light"], indirect=True)
+def test_a_large_transparent_picture_keeps_its_paper(page, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (1800, 1800, 4), "uint8")  # a large file
+    pixels[..., 3] = 0
+    pixels[300:1500, 800:950] = 0, 0, 0, 255  # a one in black ink
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    assert (tmp_path / "one.png").stat().st_size > 2_000_000
+    page.set_input_files("#file", tmp_path / "one.png")
+    words(page, "It is a 1")
+
+
+@pytest.mark.parametrize("page", ["desktop light"], indirect=True)
 def test_a_dropped_file_is_read(page):
     draw(page, SEVEN)
     words(page, "It is a 7")
