@@ -126,6 +126,8 @@ def load_trained_model(path):
             f"Expected a .h5, a .keras or a SavedModel folder to read pictures with, got {path}, "
             "which is for LiteRT's own interpreter. Save the model under another name as well"
         )
+    if path.is_dir() and keras.backend.backend() != "tensorflow":
+        raise ValueError(f"Reading with a SavedModel needs KERAS_BACKEND=tensorflow: {path}")
     try:
         if path.is_dir():
             served = layers.TFSMLayer(str(path), call_endpoint="serve")

@@ -198,3 +198,10 @@ def test_code_in_a_model_file_is_not_run(tmp_path, name):
     evil.save(tmp_path / name)
     with pytest.raises(ValueError, match="Expected a Keras model"):
         load_trained_model(tmp_path / name)
+
+
+def test_a_saved_model_needs_tensorflow_to_be_read(model, tmp_path, monkeypatch):
+    save_trained_model(model, tmp_path / "digits")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="needs KERAS_BACKEND=tensorflow"):
+        load_trained_model(tmp_path / "digits")
