@@ -29,7 +29,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import: hide Te
 import keras
 import numpy as np
 from keras import layers
-from PIL import ImageOps
 
 import distributed
 from batches import TEMPERATURE, Pictures, own_share, soften, varied_batches
@@ -37,7 +36,7 @@ from checkpoint import Checkpoint
 from dense_numpy import softmax
 from model_files import check_output, load_trained_model, save_trained_model
 from picture_folders import all_digits, load_image_folders, read_pictures, stratified_split
-from pictures import find_pictures, open_picture
+from pictures import exif_orientation, find_pictures, open_picture, turn
 from pil_to_mnist import NoDigitError, find_digits, pil_to_mnist
 from synthetic_digits import draw_digits
 from workers import ProcessEndedError, in_processes
@@ -100,8 +99,8 @@ def split(data, seed):
 
 
 def add_repeated(pictures, own, share=0.2):
-    """Add own pictures to others, repeated until they are at least a fifth of those."""
-    times = -(-int(share * len(pictures)) // len(own))
+    """Add own pictures, if any, to others, repeated until they are at least a fifth of those."""
+    times = -(-int(share * len(pictures)) // max(len(own), 1))
     return pictures + own.select(np.tile(np.arange(len(own)), times))
 
 
@@ -184,7 +183,10 @@ def parts(models):
     """Return the networks that are averaged: those in ensembles, and those that are none."""
     found = []
     for model in models:
-        found += [layer for layer in model.layers if isinstance(layer, keras.Model)] or [model]
+        if isinstance(model.layers[-1], layers.Average):
+            found += [layer for layer in model.layers if isinstance(layer, keras.Model)]
+        else:
+            found.append(model)
     return found
 
 
@@ -275,7 +277,10 @@ def divide_logits(model, temperature):
         model: the last layer with weights is followed by softmax alone. It is changed in place.
     """
     last = next(layer for layer in reversed(model.layers) if layer.weights)
-    last.set_weights([values / temperature for values in last.get_weights()])
+    if isinstance(last, keras.Model):
+        divide_logits(last, temperature)
+    else:
+        last.set_weights([values / temperature for values in last.get_weights()])
 
 
 def calibrate(models, images, labels):
@@ -522,7 +527,7 @@ def plot_explanations(pictures, model):
     grid = figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1.25, 1, 1.6))
     for axes, (name, picture, pixels, found) in zip(grid, rows):
         axes[0].set_title(Path(name).name, fontsize=9)
-        axes[0].imshow(ImageOps.exif_transpose(picture).convert("RGB"))
+        axes[0].imshow(turn(picture, exif_orientation(picture)).convert("RGB"))
         if pixels is None:
             axes[2].text(0.5, 0.5, found, ha="center", va="center", wrap=True, fontsize=9)
         else:
@@ -601,6 +606,8 @@ def parse_arguments(argv=None):
         parser.error("--teacher needs KERAS_BACKEND=tensorflow")
     if args.teacher and Path(args.teacher).resolve() == Path(args.output).resolve():
         parser.error("--teacher would be overwritten: give the new model another name by --output")
+    if args.start_from and not args.data_dir:
+        parser.error("--start-from learns the pictures of --data-dir as well: name their folder")
     if args.start_from and (args.ensemble > 1 or args.model != "dense"):
         parser.error("--start-from goes on with the model that it names: no --model, no --ensemble")
     if args.learning_rate <= 0 or args.synthetic_share < 0:
@@ -619,7 +626,8 @@ def load_data(data_dir):
             f"{error}. Training on drawn digits instead: this model is NOT trained on MNIST",
             stacklevel=2,
         )
-    return "drawn digits", draw_digits(60_000, seed=1), draw_digits(10_000, seed=2)
+    unseen = 2**32  # larger than a --seed can be: those digits may be mixed in
+    return "drawn digits", draw_digits(60_000, seed=1), draw_digits(10_000, seed=unseen)
 
 
 def main(argv=None):
@@ -649,6 +657,10 @@ def run(args):
         if args.teacher:
             raise ValueError("--teacher needs real pictures to be asked about: MNIST or --data-dir")
     members, training, validation, old = prepare(data, args)
+    if not len(validation):
+        raise ValueError(
+            "Expected two training pictures or more of a digit, to hold one out to validate on"
+        )
     drawn = draw_for(training, args.synthetic_share, args.seed)
     print(
         f"{source}: {len(training):,} pictures to train on, {len(validation):,} to validate, "
@@ -656,7 +668,9 @@ def run(args):
     )
     checkpoints = open_checkpoints(output, members[0], training + drawn, args)
     with distributed.lost_host_is_named():
-        history = train_members(members, training, validation, drawn, teacher, checkpoints, args)
+        members, history = train_members(
+            members, training, validation, drawn, teacher, checkpoints, args
+        )
         first, members = distributed.is_first(), distributed.detach(members)
     if first:
         calibrate(parts(members), *validation.gather())
@@ -688,7 +702,7 @@ def prepare(data, args):
         options = {"dropout_rate": 0.0} if args.teacher else {}  # its answers are not overfitted
         members = [BUILDERS[args.model](**options) for _ in range(args.ensemble)]
         return members, training, validation, None
-    model, (old, old_test) = load_network(args.start_from), load_data(None)[1:]
+    model, (old, old_test) = load_network(args.start_from), load_mnist()
     pairs = zip(split(old, args.seed), (training, validation))
     training, validation = (add_repeated(many, few) for many, few in pairs)
     return [model], training, validation, (old_test, measure(model, *old_test)["accuracy"])
@@ -746,24 +760,38 @@ def remove_checkpoints(output):
 
 
 def train_members(members, training, validation, drawn, teacher, checkpoints, args):
-    """Train each network in place; return the last one's history."""
-    for number, (model, checkpoint) in enumerate(zip(members, checkpoints)):
+    """Train each network in place; return them, and the last one's history.
+
+    After Ctrl-C it returns those of which an epoch has ended.
+    """
+    trained = []
+    for model, checkpoint in zip(members, checkpoints):
         if len(members) > 1:
-            print(f"Network {number + 1} of {len(members)}")
-        history = train(
-            model,
-            training,
-            validation,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            learning_rate=args.learning_rate / (10 if args.start_from else 1),
-            patience=args.patience,
-            seed=args.seed + number,
-            drawn=drawn,
-            teacher=teacher,
-            checkpoint=checkpoint,
-        )
-    return history
+            print(f"Network {len(trained) + 1} of {len(members)}")
+        try:
+            history = train(
+                model,
+                training,
+                validation,
+                epochs=args.epochs,
+                batch_size=args.batch_size,
+                learning_rate=args.learning_rate / (10 if args.start_from else 1),
+                patience=args.patience,
+                seed=args.seed + len(trained),
+                drawn=drawn,
+                teacher=teacher,
+                checkpoint=checkpoint,
+            )
+        except KeyboardInterrupt:
+            if not trained:
+                raise
+            break
+        trained.append(model)
+        if not checkpoint.finished:
+            break
+    if len(trained) < len(members):
+        print(f"Interrupted: {len(trained)} of {len(members)} networks are kept")
+    return trained, history
 
 
 def measure(model, images, labels):

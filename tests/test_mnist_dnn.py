@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import copy_of, save_folders
+from conftest import copy_of, save_folders, save_train_and_test
 from keras import layers
 from matplotlib.figure import Figure
 from PIL import Image
@@ -159,6 +159,36 @@ def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
     with pytest.warns(UserWarning, match="Interrupted: epoch [12] is kept"):
         history = train(build_dnn(16), *[Pictures(*digits)] * 2, **OPTIONS | {"epochs": 9})
     assert len(history.history["loss"]) == 2
+
+
+def test_ctrl_c_ends_an_ensemble_and_keeps_what_is_trained(folders, tmp_path, monkeypatch, capsys):
+    begun = []
+
+    def interrupt(self, epoch, logs=None):
+        begun.append(epoch)
+        if len(begun) == 4:  # the second epoch of the second network
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_epoch_begin", interrupt)
+    output = tmp_path / "a.h5"
+    flags = ["--epochs", "2", "--ensemble", "4", "--synthetic-share", "0"]
+    with pytest.warns(UserWarning, match="Interrupted: epoch 1 is kept"):
+        assert main([*flags, "--data-dir", str(folders), "--output", str(output)]) == 0
+    assert begun == [0, 1, 0, 1] and "2 of 4 networks are kept" in capsys.readouterr().out
+    assert len(parts([load_trained_model(output)])) == 2
+    assert len(list(tmp_path.glob("a.h5.checkpoint-*"))) == 2  # for --resume
+
+
+def test_a_network_inside_another_is_no_ensemble(model):
+    images, labels = draw_digits(1000, seed=8)
+    body = keras.Sequential([keras.Input((28, 28)), *copy_of(model, 2).layers])
+    nested = keras.Sequential([keras.Input((28, 28)), body])
+    assert parts([nested]) == [nested]
+    before = [weights.copy() for weights in nested.get_weights()]
+    temperature = calibrate([nested], images, labels)
+    after = nested.get_weights()
+    assert temperature != 1 and all(map(np.array_equal, before[:-2], after[:-2]))
+    assert np.allclose(before[-1] / temperature, after[-1])
 
 
 def test_the_parts_of_an_ensemble_are_what_is_calibrated(model):
@@ -406,6 +436,43 @@ def test_without_mnist_it_trains_on_drawn_digits(offline, tmp_path, monkeypatch,
     assert (tmp_path / "synthetic_dnn.h5").exists() and not (tmp_path / "mnist_dnn.h5").exists()
 
 
+def test_drawn_digits_to_test_on_are_not_mixed_in(offline, monkeypatch):
+    monkeypatch.setattr(load_mnist, "__defaults__", (0.1,))
+    monkeypatch.setattr(mnist_dnn, "draw_digits", lambda n, seed: (n, seed))
+    with pytest.warns(UserWarning, match="NOT trained on MNIST"):
+        *_, (count, seed) = mnist_dnn.load_data(None)
+    assert count == 10_000
+    with pytest.raises(ValueError, match="2"):
+        keras.utils.set_random_seed(seed)  # as main does with --seed
+
+
+def test_going_on_with_a_model_needs_mnist_itself(offline, model_path, folders, monkeypatch):
+    monkeypatch.setattr(load_mnist, "__defaults__", (0.1,))
+    before = model_path.read_bytes()
+    with pytest.raises(SystemExit, match=r"put mnist\.npz at"):
+        start_from(model_path, folders, 1)
+    assert model_path.read_bytes() == before
+
+
+@pytest.fixture
+def few(tmp_path, digits):
+    """Two folders with one picture of each digit to train on, and to test on."""
+    chosen = [np.flatnonzero(digits[1] == digit)[0] for digit in range(10)] * 2
+    return save_train_and_test(tmp_path / "few", [part[chosen] for part in digits], 10)
+
+
+def test_one_picture_of_each_digit_is_too_little_to_begin_with(few, tmp_path):
+    with pytest.raises(SystemExit, match="two training pictures or more of a digit"):
+        main(["--data-dir", str(few), "--output", str(tmp_path / "a.h5")])
+
+
+def test_one_picture_of_each_digit_is_enough_to_go_on(drawn_mnist, few, model_path, tmp_path):
+    path = tmp_path / "a.h5"
+    flags = ["--data-dir", str(few), "--epochs", "1", "--synthetic-share", "0"]
+    assert main([*flags, "--start-from", str(model_path), "--output", str(path)]) == 0
+    assert path.exists()
+
+
 def test_without_matplotlib_it_trains(folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(mnist_dnn, "MIN_SYNTHETIC", 100)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -548,6 +615,9 @@ def test_a_closed_pipe_ends_quietly(model_path):
         (["--learning-rate", "0"], "more than 0"),
         (["--teacher", "a.h5", "--output", "./a.h5"], "another name by --output"),
         (["--teacher", "a.h5", "--start-from", "b.h5"], "no --start-from"),
+        (["--start-from", "a.h5"], "--data-dir"),
+        (["--start-from", "a.h5", "--data-dir", "b", "--ensemble", "2"], "no --ensemble"),
+        (["--start-from", "a.h5", "--distributed"], "no --distributed"),
         (["--output", f"{__file__}/model.h5"], "Error: "),  # before training, not after it
     ],
 )
