@@ -37,6 +37,13 @@ def save_train_and_test(root, digits, count):
     return root
 
 
+def turned_by(orientation):
+    """Return EXIF that has this orientation, 1-8."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
 def copy_of(model, sureness):
     """Copy a network; its logits are multiplied by `sureness`."""
     copy = keras.models.clone_model(model)

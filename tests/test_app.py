@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import turned_by
 from PIL import Image
 
 import app as service
@@ -233,9 +234,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutated_pictures_never_break_it(client, legible, name):
     rng, file = np.random.default_rng(FORMATS.index(name)), io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    options = {"exif": exif} if name in ("PNG", "JPEG", "WEBP", "TIFF") else {}
+    options = {"exif": turned_by(6)} if name in ("PNG", "JPEG", "WEBP", "TIFF") else {}
     Image.fromarray(legible[0][0]).resize((70, 60)).save(file, name, **options)
     for _ in range(1000):
         start = time.process_time()

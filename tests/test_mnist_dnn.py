@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import copy_of, save_folders, save_train_and_test
+from conftest import copy_of, save_folders, save_train_and_test, turned_by
 from keras import layers
 from matplotlib.figure import Figure
 from PIL import Image
@@ -562,9 +562,7 @@ def test_a_picture_from_a_pipe_is_read_whole(model, legible, tmp_path):
 
 def test_a_small_picture_is_turned_upright_as_a_large_one(model, legible, tmp_path):
     picture = Image.fromarray(np.roll(legible[0][0], 2, axis=0)).rotate(180)
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    picture.save(tmp_path / "a.png", exif=exif)
+    picture.save(tmp_path / "a.png", exif=turned_by(3))  # upside down
     ((_, digits, *_),) = next(predict_files([tmp_path / "a.png"], model))
     assert digits == str(predict_pil_image(Image.open(tmp_path / "a.png"), model)[0])
     assert digits == str(legible[1][0])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import waitress
+from conftest import turned_by
 from PIL import Image
 
 from app import create_app
@@ -63,10 +64,15 @@ def page(request, browser, address):
     assert [text for text in problems if "422" not in text] == []
 
 
-def draw(page, points):
+def place(page, x, y):
+    """Return where a point of the canvas, 0-1, lies on the screen."""
     frame = page.locator("#canvas").bounding_box()
-    for i, (x, y) in enumerate(points):
-        page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"], steps=8)
+    return frame["x"] + x * frame["width"], frame["y"] + y * frame["height"]
+
+
+def draw(page, points):
+    for i, point in enumerate(points):
+        page.mouse.move(*place(page, *point), steps=8)
         if i == 0:
             page.mouse.down()
     page.mouse.up()
@@ -77,10 +83,10 @@ def words(page, pattern):
 
 
 def test_a_drawn_digit_is_named(page):
-    place = page.locator("#canvas").bounding_box()
+    frame = page.locator("#canvas").bounding_box()
     draw(page, SEVEN)
     words(page, "It is a 7")
-    assert page.locator("#canvas").bounding_box() == place  # it does not move under the pen
+    assert page.locator("#canvas").bounding_box() == frame  # it does not move under the pen
     assert page.locator("#bars .best").inner_text().startswith("7")
     assert page.locator("#preview").evaluate("image => image.naturalWidth") == 28
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -98,31 +104,20 @@ def test_nothing_drawn_gets_its_sentence_and_clear_forgets(page, tmp_path):
 def test_a_chosen_picture_is_read(page, tmp_path, mnist):
     images, labels = mnist[0]
     three = Image.fromarray(255 - images[np.flatnonzero(labels == 3)[0]]).resize((900, 900))
-    three.convert("RGB").rotate(90).save(tmp_path / "photo.jpg", exif=sideways())
+    three.convert("RGB").rotate(90).save(tmp_path / "photo.jpg", exif=turned_by(6))
     page.set_input_files("#file", tmp_path / "photo.jpg")
     words(page, "It is a 3")
 
 
-def sideways():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif
-
-
 @pytest.mark.parametrize("page", ["desktop light"], indirect=True)
 def test_every_stroke_is_answered_while_it_is_drawn(page):
-    for stroke in (SEVEN, [(0.4, 0.55), (0.7, 0.55)]):
-        draw(page, stroke[:-1])
+    for y in (0.3, 0.6):
+        page.mouse.move(*place(page, 0.3, y))
         page.mouse.down()
         with page.expect_response("**/predict"):
-            page.mouse.move(*middle(page), steps=3)
+            page.mouse.move(*place(page, 0.7, y), steps=3)
         page.mouse.up()
         page.wait_for_timeout(300)  # for the answer after it
-
-
-def middle(page):
-    frame = page.locator("#canvas").bounding_box()
-    return frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
 
 
 @pytest.mark.parametrize("page", ["desktop light"], indirect=True)

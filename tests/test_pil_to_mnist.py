@@ -3,6 +3,7 @@ import io
 
 import numpy as np
 import pytest
+from conftest import turned_by
 from paper import KINDS, VARIANTS, draw_paper, write_on
 from PIL import Image, ImageDraw, ImageOps
 
@@ -105,11 +106,10 @@ def test_every_exif_orientation_is_upright(seven, expected, orientation):
         1: [], 2: ["FLIP_LEFT_RIGHT"], 3: ["ROTATE_180"], 4: ["FLIP_TOP_BOTTOM"],
         5: ["TRANSPOSE"], 6: ["ROTATE_90"], 7: ["TRANSVERSE"], 8: ["ROTATE_270"],
     }[orientation]  # fmt: skip
-    image, exif, file = seven, Image.Exif(), io.BytesIO()
+    image, file = seven, io.BytesIO()
     for method in stored:
         image = image.transpose(Image.Transpose[method])
-    exif[0x0112] = orientation
-    image.save(file, "JPEG", exif=exif, quality=95)
+    image.save(file, "JPEG", exif=turned_by(orientation), quality=95)
     ((pixels, box),) = find_digits(Image.open(file))
     assert same(pixels, expected)
     assert box == pytest.approx((45, 42, 148, 206), abs=8)
