@@ -496,7 +496,8 @@ def _draw_confusion(axes, labels, predicted):
     """Draw counts of label against prediction; the colour shows mistakes only."""
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (labels, predicted), 1)
-    axes.imshow(counts * (1 - np.eye(10)), cmap="Oranges")
+    mistakes = counts * (1 - np.eye(10))
+    axes.imshow(mistakes, cmap="Oranges", vmax=1.6 * mistakes.max() + 1)  # black is legible on all
     for (label, prediction), value in np.ndenumerate(counts):
         style = {"color": "0.55"} if label == prediction else {"weight": "bold"}
         axes.text(prediction, label, value or "", ha="center", va="center", fontsize=8, **style)
