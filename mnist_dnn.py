@@ -635,6 +635,7 @@ def main(argv=None):
     """Train, or with --predict read pictures. Returns the exit status."""
     args = parse_arguments(argv)
     logging.getLogger("absl").setLevel(logging.ERROR)  # .h5 is what the user asked for
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each network is traced anew
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     try:
         return read(args) if args.predict else run(args)
