@@ -23,9 +23,9 @@ from flask import Flask, jsonify, render_template, request
 from PIL import Image
 from werkzeug.exceptions import BadRequest, HTTPException, ServiceUnavailable, UnprocessableEntity
 
-from dense_numpy import UnknownModelError, load_dense, require_model
-from pictures import open_picture
-from pil_to_mnist import pil_to_mnist
+from digits.dense_numpy import UnknownModelError, load_dense, require_model
+from digits.files import open_picture
+from digits.find import pil_to_mnist
 
 MAX_BODY = 16 * 2**20  # bytes of a request: a phone's photo in base64
 MAX_IMAGES = 32  # in one request

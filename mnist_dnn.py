@@ -30,16 +30,16 @@ import keras
 import numpy as np
 from keras import layers
 
-import distributed
-from batches import TEMPERATURE, Pictures, own_share, soften, varied_batches
-from checkpoint import Checkpoint
-from dense_numpy import softmax
-from model_files import check_output, load_trained_model, save_trained_model
-from picture_folders import all_digits, load_image_folders, read_pictures, stratified_split
-from pictures import exif_orientation, find_pictures, open_picture, turn
-from pil_to_mnist import NoDigitError, find_digits, pil_to_mnist
-from synthetic_digits import draw_digits
-from workers import ProcessEndedError, in_processes
+from digits import hosts
+from digits.augment import TEMPERATURE, Pictures, own_share, soften, varied_batches
+from digits.checkpoint import Checkpoint
+from digits.cores import ProcessEndedError, in_processes
+from digits.dense_numpy import softmax
+from digits.files import exif_orientation, find_pictures, open_picture, turn
+from digits.find import NoDigitError, find_digits, pil_to_mnist
+from digits.folders import all_digits, load_image_folders, read_pictures, stratified_split
+from digits.saving import check_output, load_trained_model, save_trained_model
+from digits.synthetic import draw_digits
 
 NEEDS_MATPLOTLIB = "it needs Matplotlib (python -m pip install matplotlib)"
 MIN_SYNTHETIC = 10_000  # a small folder of own digits needs as many, or the net learns too little
@@ -245,7 +245,7 @@ def train(
     targets = np.eye(10, dtype="float32")[labels]
     if teacher:
         targets = soften(predict_images(images, teacher))
-    _, our_devices = distributed.device_shares()
+    _, our_devices = hosts.device_shares()
     try:
         model.fit(
             varied_batches(training, drawn, steps, seed, epochs, first_epoch, teacher),
@@ -256,11 +256,11 @@ def train(
             epochs=epochs,
             callbacks=[best, history, *[checkpoint] * bool(checkpoint)],
             shuffle=False,  # the batches are shuffled already
-            verbose=(1 if sys.stdout.isatty() else 2) if distributed.is_first() else 0,
+            verbose=(1 if sys.stdout.isatty() else 2) if hosts.is_first() else 0,
         )
     except KeyboardInterrupt:
-        if distributed.processes() > 1:  # the others wait for this one's part of a step
-            distributed.fail("Interrupted. Start all hosts again, with --resume")
+        if hosts.processes() > 1:  # the others wait for this one's part of a step
+            hosts.fail("Interrupted. Start all hosts again, with --resume")
         if best.best_weights is None:
             raise
         model.set_weights(best.best_weights)
@@ -643,7 +643,7 @@ def main(argv=None):
         if args.predict and isinstance(error, BrokenPipeError):  # `| head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it
             return 1
-        distributed.fail(f"Error: {error}")
+        hosts.fail(f"Error: {error}")
 
 
 def run(args):
@@ -669,11 +669,11 @@ def run(args):
         f"{len(test[1]):,} to test; {len(drawn):,} drawn digits mixed in"
     )
     checkpoints = open_checkpoints(output, members[0], training + drawn, args)
-    with distributed.lost_host_is_named():
+    with hosts.lost_host_is_named():
         members, history = train_members(
             members, training, validation, drawn, teacher, checkpoints, args
         )
-        first, members = distributed.is_first(), distributed.detach(members)
+        first, members = hosts.is_first(), hosts.detach(members)
     if first:
         calibrate(parts(members), *validation.gather())
         model = build_ensemble(members) if len(members) > 1 else members[0]
@@ -685,11 +685,11 @@ def run(args):
 
 def join_hosts(args):
     """Start training together with other hosts, if they were given the same flags."""
-    distributed.start()
+    hosts.start()
     own = "output", "data_dir"  # each host may have its own places
     flags = {name: value for name, value in vars(args).items() if name not in own}
-    distributed.require_same(repr(flags), "flags")
-    if not distributed.is_first():  # the first process says it all
+    hosts.require_same(repr(flags), "flags")
+    if not hosts.is_first():  # the first process says it all
         sys.stdout = io.StringIO()
 
 
@@ -733,7 +733,7 @@ def open_checkpoints(output, model, pictures, args):
     settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags.split()}
     settings["a network with the weights"] = f"{model.count_params():,}"  # another version's differ
     settings["pictures with the checksum"] = pictures.checksum()
-    distributed.require_same(repr(settings), "pictures")
+    hosts.require_same(repr(settings), "pictures")
     teacher = zlib.crc32(Path(args.teacher).read_bytes()) if args.teacher else None
     settings["a softened teacher with the checksum"] = teacher
     checkpoints = []

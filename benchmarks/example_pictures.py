@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from paper import draw_paper
 
-from synthetic_digits import pen_ways
+from digits.synthetic import pen_ways
 
 SIZE = 800, 600
 PICTURES = {  # name: (digit, paper, pen width, light the ink lets pass; left, top and height)

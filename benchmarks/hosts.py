@@ -29,11 +29,11 @@ def host(process):
     os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[process]])  # before JAX looks
     import keras
 
-    import distributed
+    from digits import hosts
+    from digits.synthetic import draw_digits
     from mnist_dnn import build_dnn
-    from synthetic_digits import draw_digits
 
-    distributed.start()
+    hosts.start()
     images, labels = draw_digits(BATCH, seed=0)
     x, medians = images.astype("float32") / 255, []
     for batch in (BATCH, BATCH // 2, BATCH // 4, BATCH // 8):
@@ -46,7 +46,7 @@ def host(process):
         options = {"batch_size": batch, "epochs": STEPS, "verbose": 0, "callbacks": [clock]}
         model.fit(x[:batch], labels[:batch], **options)
         medians.append(np.median(np.diff(ends)[5:]))
-    if distributed.is_first():
+    if hosts.is_first():
         print(*medians)
 
 

@@ -10,8 +10,8 @@ from own_pictures import ROOT, read_all
 from paper import VARIANTS
 from PIL import Image
 
+from digits.find import pil_to_mnist
 from mnist_dnn import load_mnist, load_trained_model
-from pil_to_mnist import pil_to_mnist
 
 
 def main():

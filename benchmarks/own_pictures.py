@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from paper import KINDS, draw_letter, draw_paper, draw_scribble
 
-import pil_to_mnist as front
+from digits import find as front
 from mnist_dnn import (
     calibration_error,
     load_trained_model,

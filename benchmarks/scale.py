@@ -24,11 +24,11 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-import workers
-from picture_folders import CACHE
-from pictures import find_pictures
-from pil_to_mnist import is_normalised
-from synthetic_digits import draw_digits
+from digits import cores
+from digits.files import find_pictures
+from digits.find import is_normalised
+from digits.folders import CACHE
+from digits.synthetic import draw_digits
 
 WAYS = {  # in the order in which they are measured
     "bare": "bare Pillow, into a list",
@@ -102,7 +102,7 @@ def report(start=0.0, used=0.0):
     print(json.dumps([*times, peak, memory()["RssAnon"]]), flush=True)
 
 
-def end(process, end=workers._end):
+def end(process, end=cores._end):
     """Note how much memory a process took that read pictures, and end it."""
     peaks_of_others.append(memory(process.pid)["VmHWM"])
     return end(process)
@@ -112,7 +112,7 @@ def child(way, root):
     """Do one thing and report on it."""
     from mnist_dnn import load_image_folders, load_trained_model, predict_files, predict_images
 
-    workers._end = end
+    cores._end = end
     if way.startswith("train"):
         first_step(root)
     elif way == "predict":

@@ -65,7 +65,7 @@ VIEWS = {"empty JSON view": empty_view, "usual demo": usual_demo, "ours": ours}
 
 def picture():
     """Return a request's body with a digit on a 280x280 canvas."""
-    from synthetic_digits import draw_digits
+    from digits.synthetic import draw_digits
 
     canvas = Image.new("L", (280, 280), 255)
     digit = Image.fromarray(255 - draw_digits(1, seed=3)[0][0])

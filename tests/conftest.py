@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digits.find import is_normalised
+from digits.synthetic import draw_digits
 from mnist_dnn import (
     Pictures,
     build_dnn,
@@ -17,8 +19,6 @@ from mnist_dnn import (
     save_trained_model,
     train,
 )
-from pil_to_mnist import is_normalised
-from synthetic_digits import draw_digits
 
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"  # the tests' own servers
 

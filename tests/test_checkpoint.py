@@ -13,9 +13,9 @@ import pytest
 from conftest import save_folders, save_train_and_test
 from test_mnist_dnn import OPTIONS
 
-import checkpoint
 import mnist_dnn
-from checkpoint import Checkpoint
+from digits import checkpoint
+from digits.checkpoint import Checkpoint
 from mnist_dnn import Pictures, build_dnn, main, train
 
 SCRIPT = Path(__file__).parents[1] / "mnist_dnn.py"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from dense_numpy import UnknownModelError, load_dense
+from digits.dense_numpy import UnknownModelError, load_dense
 from mnist_dnn import predict_images, save_trained_model
 
 

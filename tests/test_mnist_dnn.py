@@ -22,7 +22,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import mnist_dnn
-from batches import Pictures, soften
+from digits.augment import Pictures, soften
+from digits.find import NoDigitError
+from digits.synthetic import draw_digits
 from mnist_dnn import (
     build_dnn,
     build_ensemble,
@@ -47,8 +49,6 @@ from mnist_dnn import (
     save_trained_model,
     train,
 )
-from pil_to_mnist import NoDigitError
-from synthetic_digits import draw_digits
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = {"epochs": 2, "batch_size": 64, "learning_rate": 2e-3, "patience": 5, "seed": 0}

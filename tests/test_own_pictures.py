@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from own_pictures import load, read_all, score
 
+from digits.find import pil_to_mnist
 from mnist_dnn import open_picture, predict_digits
-from pil_to_mnist import pil_to_mnist
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -11,7 +11,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageChops
 
-from pictures import upright
+from digits.files import upright
 
 WORK = 128  # longest side on which digits are looked for
 SMALL = 40  # a digit of fewer pixels there is looked at again, closer

@@ -12,9 +12,8 @@ import pytest
 from conftest import save_folders
 from PIL import Image
 
-import picture_folders
-from picture_folders import CACHE, load_image_folders, stratified_split
-from workers import ProcessEndedError
+from digits.cores import ProcessEndedError
+from digits.folders import CACHE, load_image_folders, stratified_split
 
 needs_posix = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows does not remove what is mapped, nor tell all changes"
@@ -102,7 +101,7 @@ def load_afresh(root, elsewhere):
 
 def test_the_second_load_is_identical_and_decodes_nothing(folders, monkeypatch):
     first = load_image_folders(folders)
-    monkeypatch.setattr(picture_folders, "open_picture", None)
+    monkeypatch.setattr(folders, "open_picture", None)
     assert same(load_image_folders(folders), first)
 
 
@@ -153,7 +152,7 @@ def test_a_changed_folder_is_noticed(folders, tmp_path_factory, change):
 def test_another_decoder_is_noticed(folders, monkeypatch):
     load_image_folders(folders)
     monkeypatch.setattr("PIL.__version__", "99")
-    monkeypatch.setattr(picture_folders, "open_picture", None)
+    monkeypatch.setattr(folders, "open_picture", None)
     with pytest.raises(TypeError):
         load_image_folders(folders)
 
@@ -208,8 +207,8 @@ def test_a_lost_process_is_not_taken_for_a_full_disk(folders, monkeypatch):
     def lose(function, tasks):
         raise ProcessEndedError("lost")
 
-    monkeypatch.setattr(picture_folders, "CHUNK", 100)
-    monkeypatch.setattr(picture_folders, "in_processes", lose)
+    monkeypatch.setattr(folders, "CHUNK", 100)
+    monkeypatch.setattr(folders, "in_processes", lose)
     with pytest.raises(ProcessEndedError, match="lost"):
         load_image_folders(folders)
     assert not list((folders / CACHE).iterdir())

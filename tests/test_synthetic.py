@@ -3,9 +3,9 @@ import time
 import numpy as np
 import pytest
 
+from digits.find import is_normalised
+from digits.synthetic import TEMPLATES, draw_digits
 from mnist_dnn import predict_images
-from pil_to_mnist import is_normalised
-from synthetic_digits import TEMPLATES, draw_digits
 
 
 def test_one_seed_draws_the_same_digits():

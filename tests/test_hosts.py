@@ -12,8 +12,8 @@ from conftest import save_folders, save_train_and_test
 from hosts import environments
 from test_checkpoint import wait_for, weights
 
+from digits.synthetic import draw_digits
 from mnist_dnn import main
-from synthetic_digits import draw_digits
 
 pytest.importorskip("jax", reason="training on several hosts needs JAX")
 ROOT = Path(__file__).parents[1]
@@ -23,14 +23,14 @@ HOST = """
 import sys, numpy as np
 import batches, distributed, mnist_dnn
 seen, notes = [], sys.argv.pop(1)
-gather, detach = batches.Pictures.gather, distributed.detach
+gather, detach = augment.Pictures.gather, hosts.detach
 def gather_and_note(pictures, places=slice(None)):
     seen.append(pictures.rows[places])
     return gather(pictures, places)
 def detach_and_note(models):
     np.savez(notes, *models[0].get_weights(), batches=np.concatenate(seen[1:5]))
     return detach(models)
-batches.Pictures.gather, distributed.detach = gather_and_note, detach_and_note
+augment.Pictures.gather, hosts.detach = gather_and_note, detach_and_note
 sys.exit(mnist_dnn.main())
 """
 

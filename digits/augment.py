@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from distributed import device_shares
+from digits.hosts import device_shares
 
 TEMPERATURE = 4.0  # that a teacher's probabilities are softened by
 

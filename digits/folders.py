@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from pictures import open_picture
-from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
-from workers import in_processes
+from digits.cores import in_processes
+from digits.files import open_picture
+from digits.find import NoDigitError, find_digits, is_normalised, pil_to_mnist
 
 CACHE = ".decoded_pictures"  # in the root; the names of unfinished files in it have a suffix
 ABANDONED = 3600  # seconds without a write: whoever began this unfinished file is gone
@@ -97,7 +97,7 @@ def stratified_split(labels, share, seed):
 
 def _preprocessing():
     """Return a digest of all that decides on how a file is decoded."""
-    sources = ("picture_folders.py", "pictures.py", "pil_to_mnist.py")
+    sources = ("folders.py", "files.py", "find.py")
     code = b"".join(Path(__file__).with_name(name).read_bytes() for name in sources)
     return hashlib.sha256(code + PIL.__version__.encode()).digest()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers import ProcessEndedError, in_processes, process_count
+from digits.cores import ProcessEndedError, in_processes, process_count
 
 
 def describe(task):

@@ -13,9 +13,9 @@ import tensorflow as tf
 from conftest import copy_of
 from keras import layers
 
+from digits.saving import load_trained_model, save_trained_model
+from digits.synthetic import draw_digits
 from mnist_dnn import build_cnn, build_dnn, build_ensemble, main, predict_images
-from model_files import load_trained_model, save_trained_model
-from synthetic_digits import draw_digits
 
 
 @pytest.mark.parametrize("name", ["a.h5", "a.keras", "folder/a"])

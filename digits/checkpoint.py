@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from distributed import from_first, is_first
+from digits.hosts import from_first, is_first
 
 EARLY_STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")  # what Keras's counts with
 ARRAYS = ("variables", "best_weights")  # lists of arrays; all else in a checkpoint is JSON

@@ -14,8 +14,8 @@ import subprocess
 import sys
 
 MOST = 8  # more would mostly wait for the disk and for each other
-HERE = os.path.dirname(os.path.abspath(__file__))
-START = "import sys; sys.path[:] = sys.argv[1:]; import workers; workers.work()"
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+START = "import sys; sys.path[:] = sys.argv[1:]; from digits import cores; cores.work()"
 
 
 class ProcessEndedError(RuntimeError):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import batches
-from batches import Pictures, augment, batch_places, soften, variation, varied_batches
+from digits import augment
+from digits.augment import Pictures, augment, batch_places, soften, variation, varied_batches
 
 
 def test_augment_repeats_itself_for_one_seed_only(digits):
@@ -37,7 +37,7 @@ def test_no_variation_leaves_pictures_as_they_are(digits):
 
 
 def test_a_batch_has_the_pictures_of_its_place_and_their_labels(digits, monkeypatch):
-    monkeypatch.setattr(batches, "variation", lambda epoch, epochs: 0.0)
+    monkeypatch.setattr(augment, "variation", lambda epoch, epochs: 0.0)
     pictures = Pictures(*digits)
     x, y = next(iter(varied_batches(pictures, pictures.select([]), 7, 1, epochs=9, first_epoch=4)))
     places = batch_places(400, 7, seed=1, epoch=4)[0].ravel()

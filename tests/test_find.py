@@ -7,9 +7,9 @@ from conftest import turned_by
 from paper import KINDS, VARIANTS, draw_paper, write_on
 from PIL import Image, ImageDraw, ImageOps
 
+from digits.find import NoDigitError, find_digits, is_normalised, pil_to_mnist
+from digits.synthetic import draw_digits
 from mnist_dnn import predict_images
-from pil_to_mnist import NoDigitError, find_digits, is_normalised, pil_to_mnist
-from synthetic_digits import draw_digits
 
 
 @pytest.fixture(scope="module")

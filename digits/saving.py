@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from dense_numpy import require_model
+from digits.dense_numpy import require_model
 
 
 def check_output(path):
