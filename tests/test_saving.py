@@ -21,6 +21,7 @@ from digits.synthetic import draw_digits
 from mnist_dnn import build_cnn, build_dnn, build_ensemble, main, predict_images
 
 ROOT = Path(__file__).parents[1]
+LAYERS = [keras.Input((28, 28)), layers.Flatten(), layers.Dense(10)]
 
 
 @pytest.mark.parametrize("name", ["a.h5", "a.keras", "folder/a"])
@@ -51,7 +52,7 @@ class Refused(keras.Sequential):
 def test_an_interrupted_save_leaves_the_old_model(model, digits, tmp_path):
     save_trained_model(model, tmp_path / "a.h5")
     with pytest.raises(KeyboardInterrupt):
-        save_trained_model(Interrupted(model.layers), tmp_path / "a.h5")
+        save_trained_model(Interrupted(LAYERS), tmp_path / "a.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
     assert len(predict_images(digits[0], load_trained_model(tmp_path / "a.h5"))) == 400
 
@@ -59,12 +60,19 @@ def test_an_interrupted_save_leaves_the_old_model(model, digits, tmp_path):
 def test_a_failed_save_keeps_the_old_model_and_says_why(model, tmp_path):
     save_trained_model(model, tmp_path / "a.keras")
     with pytest.raises(OSError, match=r"Permission denied; the old model is kept$"):
-        save_trained_model(Refused(model.layers), tmp_path / "a.keras")
+        save_trained_model(Refused(LAYERS), tmp_path / "a.keras")
     assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
     assert load_trained_model(tmp_path / "a.keras").count_params() == model.count_params()
 
 
-@pytest.fixture(scope="module", params=["dense", "cnn", "ensemble"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "dense",
+        pytest.param("cnn", marks=pytest.mark.slow),
+        pytest.param("ensemble", marks=pytest.mark.slow),
+    ],
+)
 def network(request, model):
     networks = {
         "dense": lambda: model,
@@ -74,20 +82,23 @@ def network(request, model):
     return networks[request.param]()
 
 
-@pytest.mark.parametrize("count", [1, 3, 1000])
-def test_tensorflow_serving_gets_what_the_readme_documents(network, tmp_path_factory, count):
-    folder = tmp_path_factory.mktemp("digits") / "1"
+COUNTS = 1, 3, 1000  # a batch of any size
+
+
+def test_tensorflow_serving_gets_what_the_readme_documents(network, tmp_path):
+    folder = tmp_path / "digits" / "1"
     save_trained_model(network, folder)
-    images = draw_digits(count, seed=3)[0]
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
     assert signature.structured_input_signature[1] == {
         "images": tf.TensorSpec((None, 28, 28), tf.uint8, name="images")
     }
-    answer = signature(images=tf.constant(images))
-    assert {name: each.shape for name, each in answer.items()} == {"probabilities": (count, 10)}
-    for expected in (network, load_trained_model(folder)):
-        expected = predict_images(images, expected)
-        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+    loaded = load_trained_model(folder)
+    for count in COUNTS:
+        images = draw_digits(count, seed=3)[0]
+        answer = signature(images=tf.constant(images))
+        assert {name: each.shape for name, each in answer.items()} == {"probabilities": (count, 10)}
+        for expected in (predict_images(images, network), predict_images(images, loaded)):
+            np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
 
 
 def run_litert(path, images):
@@ -97,15 +108,17 @@ def run_litert(path, images):
 
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
-@pytest.mark.parametrize("count", [1, 3, 1000])
-def test_litert_answers_as_keras_does(network, tmp_path, count):
-    images = draw_digits(count, seed=3)[0]
-    save_trained_model(network, tmp_path / "digits.tflite")
-    assert [path.name for path in tmp_path.iterdir()] == ["digits.tflite"]
-    probabilities = run_litert(tmp_path / "digits.tflite", images)
-    np.testing.assert_allclose(probabilities, predict_images(images, network), atol=1e-4)
+def test_litert_answers_as_keras_does(network, tmp_path):
+    path = tmp_path / "digits.tflite"
+    save_trained_model(network, path)
+    assert [each.name for each in tmp_path.iterdir()] == ["digits.tflite"]
+    for count in COUNTS:
+        images = draw_digits(count, seed=3)[0]
+        expected = predict_images(images, network)
+        np.testing.assert_allclose(run_litert(path, images), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 def test_litert_reads_mnist_as_keras_does(shipped, mnist, tmp_path):
     save_trained_model(shipped, tmp_path / "digits.tflite")
@@ -149,7 +162,8 @@ def test_hdf5_is_not_begun_without_room_for_its_end(disk, model, model_path):
         save_trained_model(model, disk / "a.h5")
 
 
-@pytest.mark.filterwarnings("ignore:Epoch 1 could not be kept")  # on the same disk
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Epoch 1 could not be stored")  # on the same disk
 def test_a_full_disk_is_told_in_a_sentence(disk, folders):
     flags = ["--epochs", "1", "--synthetic-share", "0", "--output", str(disk / "a.h5")]
     with pytest.raises(SystemExit, match=r"^Error: Could not save \S+: No space left on device$"):
