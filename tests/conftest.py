@@ -10,7 +10,7 @@ from PIL import Image
 
 from digits.augment import Pictures
 from digits.batches import Batches
-from digits.find import is_normalised
+from digits.form import is_normalised
 from digits.synthetic import draw_digits
 from mnist_dnn import (
     build_dnn,
