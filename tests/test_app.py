@@ -6,6 +6,8 @@ import http.client
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -382,6 +384,26 @@ def address(model_path):
     """Host and port of `python app.py` with the small network."""
     with serve("--model", str(model_path)) as (address, _):
         yield address
+
+
+RUNNERS = {
+    "sh": ["sh", "-c"],
+    "python": [sys.executable, "-c"],
+    "js": ["node", "--input-type=module", "-e"],
+    "powershell": ["pwsh", "-NoProfile", "-Command"],
+}
+
+
+@pytest.mark.parametrize("language", RUNNERS)
+def test_the_examples_of_the_docs_read_a_digit(address, seven, tmp_path, language):
+    if not shutil.which(RUNNERS[language][0]):
+        pytest.skip(f"{RUNNERS[language][0]} is not installed")
+    (tmp_path / "my_digit.png").write_bytes(seven)
+    text = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+    example = text.partition(f"```{language}\n")[2].partition("```")[0]
+    command = [*RUNNERS[language], example.replace("127.0.0.1:5000", address)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert re.search(r'^7$|"text": ?"7"', done.stdout), done
 
 
 def test_the_server_reads_a_digit(address, seven):
