@@ -7,9 +7,7 @@ Nothing that people send is stored or logged. `create_app` also runs on any othe
 """
 
 import argparse
-import base64
 import contextlib
-import io
 import os
 import socket
 import sys
@@ -21,9 +19,8 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a single picture gains nothing from more
 
 import numpy as np
-from flask import Blueprint, Flask, current_app, json, jsonify, render_template
+from flask import Blueprint, Flask, current_app, json, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
-from PIL import Image
 from werkzeug import Response
 from werkzeug.exceptions import (
     BadRequest,
@@ -32,9 +29,8 @@ from werkzeug.exceptions import (
     UnprocessableEntity,
 )
 
+from digits.answers import read_picture
 from digits.dense_numpy import UnknownModelError, load_dense, require_model
-from digits.files import open_picture
-from digits.reading import read_digits
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
 
 MODEL = "mnist_dnn.h5"
@@ -44,7 +40,6 @@ MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
     405: "This address does not support that method. POST a picture to /predict.",
     413: f"The request is too large: send a picture of at most {MAX_BODY // 2**20} MB.",
-    415: 'Send JSON, {"image": "<base64>"}, or a form with a file named image.',
     500: "Something went wrong on the server. Your picture is not to blame.",
 }
 HEADERS = {
@@ -52,6 +47,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+}
+
+CORS = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Content-Type",
+    "Access-Control-Max-Age": "86400",  # seconds that a browser need not ask again
 }
 
 views = Blueprint("views", __name__)
@@ -89,7 +90,6 @@ class Reader:
         self.model_path = model_path
         self.predict: Callable[[np.ndarray], np.ndarray] | None = None
         self.lock = threading.Lock()
-        self.turn = threading.Lock()  # to read a picture: threads that share the GIL are slower
 
     def load(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the model as a function, loaded and warm.
@@ -106,48 +106,26 @@ class Reader:
         return self.predict
 
 
-def read_picture(data: bytes, preview: bool) -> dict:
-    """Read the digit in an encoded picture.
-
-    Args:
-        data: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
-        preview: whether to return the 28x28 pixels that the network saw as well.
+def answer(image: object, preview: bool) -> dict:
+    """Read a picture that a client sent.
 
     Raises:
-        UnprocessableEntity: it is not a picture, or does not hold exactly one digit.
+        BadRequest: it is not base64.
+        UnprocessableEntity: it is not a picture, or there is no digit in it.
         ServiceUnavailable: there is no model.
     """
-    reader = current_app.extensions["reader"]
-    predict = reader.load()
+    predict = current_app.extensions["reader"].load()
+    data = decode_picture(image)
     try:
-        with reader.turn:
-            digits = read_digits(open_picture(io.BytesIO(data)), predict)
+        return read_picture(data, predict, preview)
     except ValueError as error:
         raise UnprocessableEntity(str(error)) from error
-    if len(digits) > 1:
-        raise UnprocessableEntity(
-            f"There seem to be {len(digits)} digits in the picture. Crop it to the one to read."
-        )
-    pixels, probabilities, _ = digits[0]
-    answer = {
-        "digit": int(probabilities.argmax()),
-        "confidence": float(probabilities.max()),
-        "probabilities": probabilities.tolist(),
-    }
-    return answer | ({"preview": png_url(pixels)} if preview else {})
 
 
-def png_url(pixels: np.ndarray) -> str:
-    """Return grey levels, uint8 (height, width), as a PNG in a data URL."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def read_or_explain(image: object, preview: bool) -> dict:
-    """Read one of several pictures; what is wrong with it is its answer."""
+def answer_or_error(image: object, preview: bool) -> dict:
+    """Read one of several pictures, and answer an error in its place."""
     try:
-        return read_picture(decode_picture(image), preview)
+        return answer(image, preview)
     except (BadRequest, UnprocessableEntity) as error:
         return {"error": error.description}
 
@@ -155,10 +133,10 @@ def read_or_explain(image: object, preview: bool) -> dict:
 @views.post("/predict")
 def predict() -> Response:
     """Read the picture, or each of several, that the request holds."""
-    question = parse_request()
-    if question.several:
-        return jsonify([read_or_explain(image, question.preview) for image in question.images])
-    return jsonify(read_picture(decode_picture(question.images[0]), question.preview))
+    asked = parse_request()
+    if asked.several:
+        return jsonify([answer_or_error(image, asked.preview) for image in asked.images])
+    return jsonify(answer(asked.images[0], asked.preview))
 
 
 @views.get("/")
@@ -184,8 +162,7 @@ def healthz() -> Response:
 def explain(error: HTTPException) -> Response:
     """Answer an error in JSON: a sentence that says what to do."""
     response = error.get_response()
-    own = isinstance(error, BadRequest | UnprocessableEntity | ServiceUnavailable)
-    message = error.description if own else MESSAGES.get(error.code or 500, error.description)
+    message = MESSAGES.get(error.code or 500, error.description)
     response.data = json.dumps({"error": message})
     response.content_type = "application/json"
     return response
@@ -195,6 +172,11 @@ def explain(error: HTTPException) -> Response:
 def finish(response: Response) -> Response:
     """Add the headers, and receive what is left of a refused request."""
     response.headers.update(HEADERS)
+    origin, allowed = request.headers.get("Origin"), current_app.config["ORIGINS"]
+    if allowed:
+        response.vary.add("Origin")
+    if origin in allowed or (origin and "*" in allowed):
+        response.headers.update(CORS | {"Access-Control-Allow-Origin": origin})
     if response.status_code >= 400:
         discard_rest()
     return response
@@ -203,11 +185,14 @@ def finish(response: Response) -> Response:
 def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warm before it is returned.
 
+    Pages of the sites in the environment's MNIST_ALLOW_ORIGIN may ask it.
+
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
     """
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
+    app.config["ORIGINS"] = os.environ.get("MNIST_ALLOW_ORIGIN", "").split()
     app.json = provider = DefaultJSONProvider(app)
     provider.sort_keys = False
     app.extensions["reader"] = Reader(model_path or os.environ.get("MNIST_MODEL", MODEL))
@@ -223,15 +208,19 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the flags; the environment can set their defaults."""
     parser = argparse.ArgumentParser(
         description="Read digits over HTTP.",
-        epilog="The environment variables MNIST_HOST, MNIST_PORT and MNIST_MODEL set defaults.",
+        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL and "
+        "MNIST_ALLOW_ORIGIN in the environment.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     default = os.environ.get
     flag = parser.add_argument
     flag("--host", default=default("MNIST_HOST", "127.0.0.1"), help="address to listen on")
-    flag("--port", default=default("MNIST_PORT", 5000), type=int, help="port to listen on")
+    port = default("MNIST_PORT") or default("PORT") or 5000
+    flag("--port", default=port, type=int, help="port to listen on")
     flag("--model", default=default("MNIST_MODEL", MODEL), help="trained network to read with")
     flag("--workers", default=1, type=int, help="processes, each with a copy of the model")
+    flag("--allow-origin", nargs="+", default=default("MNIST_ALLOW_ORIGIN", "").split(),
+        metavar="URL", help="sites whose pages may use the API, * for all")  # fmt: skip
     args = parser.parse_args(argv)
     if not 0 < args.port < 2**16:
         parser.error("--port is 1 to 65535")
@@ -273,6 +262,7 @@ def main(argv: list[str] | None = None) -> None:
             "Try another --port, or another --host."
         )
     os.environ["MNIST_MODEL"] = args.model  # for the workers
+    os.environ["MNIST_ALLOW_ORIGIN"] = " ".join(args.allow_origin)
     reachable = "localhost" if address in ("0.0.0.0", "::") else args.host
     threading.Thread(target=announce, args=(reachable, args.port), daemon=True).start()
     serve(address, args.port, args.workers)

@@ -1,11 +1,11 @@
-"""Understand what clients of the service send: pictures in a form or in JSON."""
+"""Understand what clients of the service send: a picture, a form, or JSON."""
 
 import base64
 from dataclasses import dataclass
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 MAX_BODY = 16 * 2**20  # bytes of a request: a phone's photo in base64
 MAX_IMAGES = 32  # in one request
@@ -32,24 +32,52 @@ class Question:
 def parse_request() -> Question:
     """Return what the current request asks for.
 
+    JSON is recognised without its header too: `curl -d` and many scripts do not send it.
+
     Raises:
-        BadRequest, RequestEntityTooLarge, UnsupportedMediaType: it cannot be understood.
+        BadRequest: there is no picture in it, or not in a way that is understood.
+        RequestEntityTooLarge: it is as long as the limit: where no length was announced, the rest
+            was cut off silently.
+        UnsupportedMediaType: its Content-Type is none of those known here.
     """
-    if request.mimetype == "multipart/form-data":
+    kind = request.mimetype
+    if kind == "multipart/form-data":
         return parse_form()
-    return parse_json()
+    body = request.get_data()
+    if len(body) >= MAX_BODY:
+        raise RequestEntityTooLarge
+    if kind == "application/json" or body.lstrip()[:1] in (b"{", b"["):
+        return parse_json()
+    if kind == "application/x-www-form-urlencoded":
+        return parse_form()
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return Question([body], preview=is_true(request.args.get("preview")))
+    raise UnsupportedMediaType(
+        "Expected a Content-Type of application/json, multipart/form-data or image/png (or "
+        f"another picture's), got {kind or 'none'}."
+    )
+
+
+def is_true(text: str | None) -> bool:
+    """Tell whether a field of a form or an address is set."""
+    return text in ("1", "true", "on")
 
 
 def parse_form() -> Question:
-    """Read a form with a file named image.
+    """Read a form with a picture named image: a file, or base64.
 
     Raises:
         BadRequest: there is none.
     """
-    if "image" not in request.files:
-        raise BadRequest("Expected a file named image in the form.")
-    preview = request.form.get("preview", "") in ("1", "true", "on")
-    return Question([request.files["image"].read()], preview=preview)
+    preview = is_true(request.form.get("preview"))
+    if "image" in request.files:
+        return Question([request.files["image"].read()], preview=preview)
+    if "image" not in request.form:
+        raise BadRequest("Expected a file, or base64, named image in the form.")
+    text = request.form["image"]
+    if request.mimetype == "application/x-www-form-urlencoded":
+        text = text.replace(" ", "+")  # a plus that was not escaped
+    return Question([text], preview=preview)
 
 
 def parse_json() -> Question:
@@ -57,13 +85,9 @@ def parse_json() -> Question:
 
     Raises:
         BadRequest: the body is something else.
-        RequestEntityTooLarge: it is as long as the limit: where no length was announced, the rest
-            is cut off silently.
     """
-    if len(request.get_data()) >= MAX_BODY:
-        raise RequestEntityTooLarge
     try:
-        body = request.get_json()
+        body = request.get_json(force=True)
     except (BadRequest, RecursionError) as error:  # the latter from thousands of brackets
         raise BadRequest("Expected JSON, got something that cannot be parsed.") from error
     if not isinstance(body, dict) or ("image" in body) == ("images" in body):

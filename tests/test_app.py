@@ -6,6 +6,8 @@ import http.client
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,10 +58,46 @@ def post(client, **body):
 
 def test_a_digit_is_read(client, seven):
     status, answer = post(client, image=encode(seven))
-    assert status == 200 and list(answer) == ["digit", "confidence", "probabilities"]
+    assert status == 200 and answer["text"] == "7" and answer["sure"] is True
     assert answer["digit"] == 7 and answer["confidence"] == max(answer["probabilities"]) > 0.95
     assert len(answer["probabilities"]) == 10
     assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
+    (only,) = answer["digits"]
+    assert {key: only[key] for key in only if key != "box"} == {
+        key: answer[key] for key in ("digit", "confidence", "probabilities", "sure")
+    }
+
+
+@pytest.fixture(scope="module")
+def number(legible):
+    """A sheet with 7, 0 and 4 from left to right, 1200x400."""
+    images, labels = legible
+    sheet = Image.new("L", (1200, 400))
+    for i, digit in enumerate((7, 0, 4)):
+        glyph = Image.fromarray(images[np.flatnonzero(labels == digit)[0]])
+        sheet.paste(glyph.resize((280, 280)), (400 * i + 60, 60))
+    return sheet
+
+
+def test_a_number_is_read(client, number):
+    _, answer = post(client, image=encode(png(np.array(number))), preview=True)
+    assert answer["text"] == "704" and [each["digit"] for each in answer["digits"]] == [7, 0, 4]
+    assert answer["digit"] is None and answer["probabilities"] is None and "preview" not in answer
+    assert answer["confidence"] == min(each["confidence"] for each in answer["digits"])
+    for i, each in enumerate(answer["digits"]):
+        left, top, right, bottom = each["box"]
+        assert 400 * i + 60 <= left < right <= 400 * i + 340 and 60 <= top < bottom <= 340
+        assert each["preview"].startswith("data:image/png;base64,")
+
+
+def test_boxes_are_in_pixels_of_the_whole_upright_picture(client, number):
+    file = io.BytesIO()  # a JPEG this large is decoded at a fraction of its size
+    large = number.resize((4800, 1600)).rotate(90, expand=True)
+    large.save(file, "JPEG", exif=turned_by(6))
+    _, answer = post(client, image=encode(file.getvalue()))
+    boxes = [each["box"] for each in answer["digits"]]
+    assert [left // 1600 for left, _, _, _ in boxes] == [0, 1, 2]
+    assert all(240 <= top < bottom <= 1360 for _, top, _, bottom in boxes)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +118,39 @@ def test_a_file_can_be_uploaded(client, seven):
     form = {"image": (io.BytesIO(seven), "my_digit.png"), "preview": "true"}
     answer = client.post("/predict", data=form).get_json()
     assert answer["digit"] == 7 and answer["preview"].startswith("data:image/png;base64,")
+
+
+def as_text(data):
+    return {"data": {"image": encode(data), "preview": "on"}}
+
+
+WAYS_TO_SEND = {
+    "the file alone": lambda data: {"data": data, "content_type": "image/png"},
+    "some file": lambda data: {"data": data, "content_type": "application/octet-stream"},
+    "a field in base64": as_text,
+    "JSON without its header": lambda data: {"data": json.dumps({"image": encode(data)})},
+    "curl -d with JSON": lambda data: {
+        "data": json.dumps({"image": encode(data)}),
+        "content_type": "application/x-www-form-urlencoded",
+    },
+    "curl -d with a field": lambda data: {
+        "data": "image=" + encode(data),
+        "content_type": "application/x-www-form-urlencoded",
+    },
+    "an old form": lambda data: (
+        as_text(data) | {"content_type": "application/x-www-form-urlencoded"}
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_SEND.values(), ids=WAYS_TO_SEND)
+def test_pictures_are_taken_as_clients_send_them(client, seven, way):
+    assert client.post("/predict", **way(seven)).get_json()["digit"] == 7
+
+
+def test_a_file_alone_can_ask_for_its_preview(client, seven):
+    response = client.post("/predict?preview=1", data=seven, content_type="image/png")
+    assert response.get_json()["preview"].startswith("data:image/png;base64,")
 
 
 def test_the_preview_is_what_the_network_saw(client, seven):
@@ -115,9 +186,14 @@ BAD_BODIES = [
     ({"data": "{", "content_type": "application/json"}, 400, "JSON"),
     ({"data": b"\xff\xfe", "content_type": "application/json"}, 400, "JSON"),
     ({"data": b"[" * 100_000, "content_type": "application/json"}, 400, "cannot be parsed"),
-    ({"data": {"picture": (io.BytesIO(b"x"), "x.png")}}, 400, "a file named image"),
-    ({"data": "image", "content_type": "text/plain"}, 415, "Send JSON"),
-    ({"data": b""}, 415, "Send JSON"),
+    ({"data": {"picture": (io.BytesIO(b"x"), "x.png")}}, 400, "named image in the form"),
+    ({"data": {"picture": "AAAA"}}, 400, "named image in the form"),
+    ({"data": {"image": "%%%%"}}, 400, "Expected base64"),
+    ({"data": {"image": "A" * 2_000_000}}, 422, "Expected a PNG"),  # above Werkzeug's own limit
+    ({"data": "image", "content_type": "text/plain"}, 415, "multipart/form-data or image/png"),
+    ({"data": "image", "content_type": "text/plain"}, 415, "got text/plain"),
+    ({"data": b""}, 415, "got none"),
+    ({"data": b"", "content_type": "image/png"}, 422, "Expected a PNG"),
     ({"json": {"image": encode(b"this is no picture")}}, 422, "Expected a PNG"),
     ({"json": {"image": encode(b"\x89PNG\r\n\x1a\n broken")}}, 422, "Expected a PNG"),
     ({"json": {"image": BLANK[:80]}}, 422, "got a broken one"),
@@ -136,6 +212,22 @@ def test_a_bad_request_gets_a_sentence(client, body, status, words):
     response = client.post("/predict", **body)
     assert response.status_code == status
     assert list(response.get_json()) == ["error"] and words in response.get_json()["error"]
+
+
+def test_other_sites_may_ask_only_where_it_is_allowed(model_path, seven, monkeypatch):
+    headers = {"Origin": "https://school.example"}
+
+    def allowed(origins):
+        monkeypatch.setenv("MNIST_ALLOW_ORIGIN", origins)
+        client = create_app(model_path).test_client()
+        sent = client.post("/predict", data=seven, content_type="image/png", headers=headers)
+        asked_first = client.options("/predict", headers=headers)
+        assert asked_first.status_code == sent.status_code == 200
+        return {r.headers.get("Access-Control-Allow-Origin") for r in (sent, asked_first)}
+
+    assert allowed("") == allowed("https://other.example") == {None}
+    assert allowed("https://other.example https://school.example") == {"https://school.example"}
+    assert allowed("*") == {"https://school.example"}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +279,7 @@ sys.exit(bool({{"keras", "tensorflow"}} & set(sys.modules)))
 
 def test_our_own_fault_is_told_without_a_stack_trace(model_path, seven, monkeypatch):
     client = create_app(model_path).test_client()
-    monkeypatch.setattr(service, "read_digits", lambda image, predict: 1 / 0)
+    monkeypatch.setattr(service, "read_picture", lambda *_: 1 / 0)
     response = client.post("/predict", json={"image": encode(seven)})
     assert response.status_code == 500 and "ZeroDivision" not in response.text
     assert "not to blame" in response.get_json()["error"]
@@ -294,6 +386,26 @@ def address(model_path):
         yield address
 
 
+RUNNERS = {
+    "sh": ["sh", "-c"],
+    "python": [sys.executable, "-c"],
+    "js": ["node", "--input-type=module", "-e"],
+    "powershell": ["pwsh", "-NoProfile", "-Command"],
+}
+
+
+@pytest.mark.parametrize("language", RUNNERS)
+def test_the_examples_of_the_docs_read_a_digit(address, seven, tmp_path, language):
+    if not shutil.which(RUNNERS[language][0]):
+        pytest.skip(f"{RUNNERS[language][0]} is not installed")
+    (tmp_path / "my_digit.png").write_bytes(seven)
+    text = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+    example = text.partition(f"```{language}\n")[2].partition("```")[0]
+    command = [*RUNNERS[language], example.replace("127.0.0.1:5000", address)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert re.search(r'^7$|"text": ?"7"', done.stdout), done
+
+
 def test_the_server_reads_a_digit(address, seven):
     status, answer = ask(address, json.dumps({"image": encode(seven)}))
     assert status == 200 and answer["digit"] == 7
@@ -358,6 +470,12 @@ def test_flags_that_cannot_be_get_a_sentence(model_path, flags, words, capsys):
     with pytest.raises(SystemExit) as stop:
         service.main(["--model", str(model_path), *flags])
     assert words in f"{stop.value} {capsys.readouterr().err}"
+
+
+def test_the_port_comes_from_where_hosts_set_it(monkeypatch):
+    monkeypatch.setenv("PORT", "8123")
+    assert service.parse_arguments([]).port == 8123
+    assert service.parse_arguments(["--port", "8124"]).port == 8124
 
 
 def test_a_busy_port_gets_a_sentence(address):
