@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from digits import batches as room
-from digits.augment import augment, augmentation_strength, soften
+from digits.augment import NO_DIGIT, augment, augmentation_strength, soften, targets
 from digits.batches import Batches, Pictures, batch_indices
 
 
@@ -54,6 +54,24 @@ def test_soft_targets_are_the_fourth_root_of_the_odds():
     assert soft.sum() == pytest.approx(1) and (soft > 0).all()
     assert soft[0, 0] / soft[0, 1] == pytest.approx(10, rel=1e-3)
     assert soft[0, 1] / soft[0, 2] == pytest.approx(10, rel=1e-3)
+
+
+@pytest.mark.parametrize("teacher", [None, lambda x, training: np.eye(10, dtype="float32")[[7, 7]]])
+def test_a_nondigit_asks_for_a_tenth_for_each_class_whatever_a_teacher_says(teacher):
+    y = targets(np.zeros((2, 28, 28), "float32"), np.array([7, NO_DIGIT], "uint8"), teacher)
+    assert np.argmax(y[0]) == 7 and y[0, 7] > 0.9
+    assert np.array_equal(y[1], np.full(10, 0.1, "float32"))
+
+
+def test_a_resumed_run_gets_the_batches_that_it_has_not_seen(digits):
+    digits_and_others = Pictures(*digits) + Pictures(digits[0][:90], np.full(90, NO_DIGIT, "uint8"))
+    synthetic = Pictures(digits[0][:50], digits[1][:50])
+    whole, rest = (
+        [*augmented_batches(digits_and_others, synthetic, 4, 1, epochs=3, first_epoch=first)]
+        for first in (0, 2)
+    )
+    assert len(rest) == 2 * 4  # JAX fetches a batch in advance, and so the last epoch has a next
+    assert all(np.array_equal(a, b) for pair in zip(whole[8:], rest) for a, b in zip(*pair))
 
 
 def test_augmentation_gets_weaker_from_the_middle_on():
