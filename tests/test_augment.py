@@ -67,7 +67,7 @@ def test_a_resumed_run_gets_the_batches_that_it_has_not_seen(digits):
     digits_and_others = Pictures(*digits) + Pictures(digits[0][:90], np.full(90, NO_DIGIT, "uint8"))
     synthetic = Pictures(digits[0][:50], digits[1][:50])
     whole, rest = (
-        [*augmented_batches(digits_and_others, synthetic, 4, 1, epochs=3, first_epoch=first)]
+        [*Batches(digits_and_others, synthetic, 120, seed=1).dataset(3, first_epoch=first)]
         for first in (0, 2)
     )
     assert len(rest) == 2 * 4  # JAX fetches a batch in advance, and so the last epoch has a next
