@@ -37,8 +37,8 @@ from keras import layers
 from PIL import Image
 
 from digits import hosts
-from digits.augment import TEMPERATURE, Pictures
-from digits.batches import Batches
+from digits.augment import TEMPERATURE
+from digits.batches import Batches, Pictures
 from digits.checkpoint import Checkpoint
 from digits.cores import ProcessEndedError
 from digits.evaluation import Tests, choose_output, predict_tests, report

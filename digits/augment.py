@@ -1,146 +1,14 @@
-"""Augment images, and mix, shuffle and cut them into the batches that a network is trained on."""
+"""Augment images, and turn labels or a teacher's answers into what a network is to learn."""
 
 import functools
-import zlib
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from digits.hosts import device_shares
-
 NO_DIGIT = 10  # the label of non-digits
 TEMPERATURE = 4.0  # of a teacher's soft targets
-
-
-class Pictures:
-    """Images from one or more arrays, in any order: gathered batch by batch, never copied.
-
-    Args:
-        images: uint8 (n, 28, 28), in memory or memory-mapped.
-        labels: uint8 (n,), 0-9 or NO_DIGIT.
-    """
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self.arrays, self.labels = [images], labels
-        self.rows = np.arange(len(labels))  # of all arrays, laid end to end
-
-    @classmethod
-    def _of(cls, arrays, rows, labels):
-        pictures = cls(arrays[0], labels)
-        pictures.arrays, pictures.rows = arrays, rows
-        return pictures
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __add__(self, other: "Pictures") -> "Pictures":
-        rows = np.concatenate([self.rows, other.rows + sum(map(len, self.arrays))])
-        labels = np.concatenate([self.labels, other.labels])
-        return self._of(self.arrays + other.arrays, rows, labels)
-
-    def select(self, indices: np.ndarray) -> "Pictures":
-        """Return those at these indices, int (k,), which may repeat."""
-        return self._of(self.arrays, self.rows[indices], self.labels[indices])
-
-    def checksum(self) -> int:
-        """Return a number that changes with any image, any label and their order."""
-        blocks = [array[i : i + 4096] for array in self.arrays for i in range(0, len(array), 4096)]
-        parts = [*blocks, self.labels, self.rows]
-        return functools.reduce(lambda crc, part: zlib.crc32(part.data, crc), parts, 0)
-
-    def gather(self, indices: slice | np.ndarray = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """Return copies of those at these indices: uint8 (k, 28, 28) and (k,)."""
-        rows, start = self.rows[indices], 0
-        images = np.empty((len(rows), 28, 28), "uint8")
-        for array in self.arrays:
-            here = (rows >= start) & (rows < start + len(array))
-            images[here] = array[rows[here] - start]
-            start += len(array)
-        return images, self.labels[indices]
-
-
-def batch_indices(
-    count: int, steps: int, seed: int, epoch: int, shares: int = 1
-) -> list[np.ndarray]:
-    """Shuffle images for an epoch, and cut them into batches of nearly equal size.
-
-    Args:
-        count: number of images.
-        steps: number of batches.
-        seed: with the epoch, it determines the batches.
-        epoch: from 0.
-        shares: equal shares that each batch is cut into, one for each device; up to `shares - 1`
-            images, others in each epoch, are left out for it.
-
-    Returns:
-        int (k, shares) for each batch.
-
-    Raises:
-        ValueError: a batch does not have an image for each device.
-    """
-    if count < steps * shares:
-        raise ValueError(f"Expected an image in each batch for each of {shares} devices")
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    order = order[: count - count % shares].reshape(-1, shares)
-    return np.array_split(order, steps)
-
-
-def augmented_batches(
-    pictures: Pictures,
-    extra: Pictures,
-    steps: int,
-    seed: int,
-    epochs: int,
-    first_epoch: int = 0,
-    teacher: keras.Model | None = None,
-) -> tf.data.Dataset:
-    """Return the batches of all epochs, in which every picture is seen once, newly augmented.
-
-    What a batch holds depends only on the seed, the number of epochs, its epoch and its index. Of
-    processes that train together, each makes the part that its own devices take.
-
-    Args:
-        pictures: seen in every epoch.
-        extra: synthetic digits to mix in. There are fewer of them, others in each epoch, as
-            augmentation gets weaker.
-        steps: number of batches in an epoch.
-        seed: of order and augmentation.
-        epochs: of the whole run.
-        first_epoch: the one to begin with.
-        teacher: network on the TensorFlow backend whose soft targets replace the labels of digits
-            (distillation), float32 (n, 28, 28) in 0-1 -> (n, 10).
-
-    Returns:
-        float32 (k, 28, 28) in 0-1, and their `targets`, float32 (k, 10).
-    """
-    batches = functools.partial(_batches, pictures, extra, steps, seed, epochs, first_epoch)
-    signature = (
-        tf.TensorSpec((None, 28, 28), tf.uint8),
-        tf.TensorSpec((None,), tf.uint8),
-        tf.TensorSpec((2,), tf.int64),
-        tf.TensorSpec((), tf.float32),
-    )
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    dataset = dataset.map(augment, num_parallel_calls=1)
-    dataset = dataset.map(lambda x, labels: (x, targets(x, labels, teacher)), num_parallel_calls=1)
-    return dataset.prefetch(2)
-
-
-def _batches(pictures, extra, steps, seed, epochs, first_epoch):
-    """Yield what `augment` takes: images, labels, seed and strength."""
-    devices, ours = device_shares()
-    for epoch in range(first_epoch, epochs + 1):  # one more: JAX fetches a batch in advance
-        strength = augmentation_strength(epoch, epochs)
-        least = steps * devices - len(pictures)  # no batch is empty on any device
-        count = max(round(strength * len(extra)), least)
-        shuffled = np.random.default_rng([seed, epoch, 1]).permutation(len(extra))
-        mixed = pictures + extra.select(shuffled[:count])
-        for step, indices in enumerate(batch_indices(len(mixed), steps, seed, epoch, devices)):
-            images, labels = mixed.gather(indices[:, ours].ravel())
-            draw = epoch << 32 | step * devices + ours.start
-            yield images, labels, np.array([seed, draw], "int64"), strength
 
 
 def targets(x: tf.Tensor, labels: tf.Tensor, teacher: Callable | None = None) -> tf.Tensor:
@@ -156,6 +24,14 @@ def targets(x: tf.Tensor, labels: tf.Tensor, teacher: Callable | None = None) ->
     """
     digits = soften(teacher(x, training=False)) if teacher else tf.one_hot(labels, 10)
     return tf.where(labels[:, None] == NO_DIGIT, 0.1, digits)
+
+
+class DigitAccuracy(keras.metrics.CategoricalAccuracy):
+    """Accuracy on digits alone: non-digits, whose target is 0.1 for each class, do not count."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        digits = keras.ops.cast(keras.ops.max(y_true, axis=-1) > 0.11, "float32")
+        return super().update_state(y_true, y_pred, digits)
 
 
 def soften(probabilities: tf.Tensor) -> tf.Tensor:
@@ -181,13 +57,6 @@ def augmentation_strength(epoch: int, epochs: int) -> float:
     as they are.
     """
     return 1 - 0.75 * max(2 * epoch / epochs - 1, 0)
-
-
-def own_share(pictures: Pictures) -> Pictures:
-    """Return this process's share, as large as that of each of the others."""
-    devices, ours = device_shares()
-    indices = np.arange(len(pictures) - len(pictures) % devices).reshape(-1, devices)
-    return pictures.select(indices[:, ours].ravel())
 
 
 def augment(

@@ -3,17 +3,16 @@
 import numpy as np
 import pytest
 
-from digits import augment as room
+from digits import batches as room
 from digits.augment import (
     NO_DIGIT,
-    Pictures,
+    DigitAccuracy,
     augment,
     augmentation_strength,
-    augmented_batches,
-    batch_indices,
     soften,
     targets,
 )
+from digits.batches import Batches, Pictures, batch_indices
 
 
 def test_augment_repeats_itself_for_one_seed_only(digits):
@@ -48,10 +47,9 @@ def test_strength_0_leaves_images_unchanged(digits):
 def test_a_batch_has_the_images_of_its_indices_and_their_labels(digits, monkeypatch):
     monkeypatch.setattr(room, "augmentation_strength", lambda epoch, epochs: 0.0)
     pictures = Pictures(*digits)
-    x, y = next(
-        iter(augmented_batches(pictures, pictures.select([]), 7, 1, epochs=9, first_epoch=4))
-    )
-    indices = batch_indices(400, 7, seed=1, epoch=4)[0].ravel()
+    batches = Batches(pictures, pictures.select([]), batch_size=60, seed=1)
+    x, y = next(iter(batches.dataset(epochs=9, first_epoch=4)))
+    indices = batch_indices(400, 7, seed=1, epoch=4)[0].ravel()  # 400 / 60, rounded up
     assert np.allclose(x, digits[0][indices] / 255, atol=1e-4)
     assert np.array_equal(y, np.eye(10)[digits[1][indices]])
 
@@ -72,13 +70,19 @@ def test_a_nondigit_asks_for_a_tenth_for_each_class_whatever_a_teacher_says(teac
     assert np.array_equal(y[1], np.full(10, 0.1, "float32"))
 
 
+def test_accuracy_counts_digits_alone():
+    accuracy = DigitAccuracy()
+    labels = np.array([3, 7, NO_DIGIT, NO_DIGIT], "uint8")
+    y = targets(np.zeros((4, 28, 28), "float32"), labels)
+    accuracy.update_state(y, np.eye(10, dtype="float32")[[3, 0, 0, 5]])
+    assert accuracy.result() == 0.5
+
+
 def test_a_resumed_run_gets_the_batches_that_it_has_not_seen(digits):
     digits_and_others = Pictures(*digits) + Pictures(digits[0][:90], np.full(90, NO_DIGIT, "uint8"))
     synthetic = Pictures(digits[0][:50], digits[1][:50])
-    whole, rest = (
-        [*augmented_batches(digits_and_others, synthetic, 4, 1, epochs=3, first_epoch=first)]
-        for first in (0, 2)
-    )
+    batches = Batches(digits_and_others, synthetic, batch_size=150, seed=1)
+    whole, rest = [*batches.dataset(epochs=3)], [*batches.dataset(epochs=3, first_epoch=2)]
     assert len(rest) == 2 * 4  # JAX fetches a batch in advance, and so the last epoch has a next
     assert all(np.array_equal(a, b) for pair in zip(whole[8:], rest) for a, b in zip(*pair))
 
@@ -89,13 +93,17 @@ def test_augmentation_gets_weaker_from_the_middle_on():
     assert 0.25 < amounts[-1] < 0.27 and augmentation_strength(0, 1) == 1
 
 
-@pytest.mark.parametrize("steps, last", [(10, 73), (90, 90)])  # never fewer than batches
-def test_synthetic_digits_become_fewer_while_each_picture_is_still_seen_once(digits, steps, last):
+@pytest.mark.parametrize(
+    ("batch_size", "steps", "last"), [(12, 10, 73), (1, 120, 120)]
+)  # never fewer than batches
+def test_synthetic_digits_become_fewer_while_each_picture_is_still_seen_once(
+    digits, batch_size, steps, last
+):
     pictures = Pictures(digits[0][:40], np.zeros(40, "uint8"))
     synthetic = Pictures(digits[0][40:120], np.ones(80, "uint8"))
-    labels = [
-        np.argmax(y, 1) for _, y in augmented_batches(pictures, synthetic, steps, 0, epochs=9)
-    ]
+    batches = Batches(pictures, synthetic, batch_size)
+    assert batches.steps == steps
+    labels = [np.argmax(y, 1) for _, y in batches.dataset(epochs=9)]
     epochs = [np.concatenate(labels[i : i + steps]) for i in range(0, 9 * steps, steps)]
     assert all((epoch == 0).sum() == 40 for epoch in epochs)
     assert [len(epoch) for epoch in epochs[:5]] == [120] * 5  # full variation in the first half

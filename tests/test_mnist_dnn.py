@@ -12,7 +12,8 @@ from conftest import fit, save_folders, save_train_and_test
 from PIL import Image
 
 import mnist_dnn
-from digits.augment import Pictures, soften
+from digits.augment import soften
+from digits.batches import Pictures
 from digits.evaluation import predict_tests
 from digits.metrics import accuracy, cross_entropy
 from digits.networks import members
