@@ -11,6 +11,7 @@ several models, for example of three seeds, the last column is their mean.
 
 import argparse
 import csv
+import itertools
 import sys
 from pathlib import Path
 
@@ -62,14 +63,14 @@ def read(picture, model):
     return digits, least[1].max(), least[0]
 
 
-def measure(own, nondigits, model):
+def measure(own, folders, model):
     """Return a dict of the table's figures, and the non-digits' `(confidence, digits, pixels)`."""
-    answers = [(label, *read(picture, model)) for _, label, picture in own]
+    answers = [(label, *read(picture, model)) for _, label, picture in load(own)]
     good = np.array([sure for label, digits, sure, _ in answers if digits == label])
     misread = np.array([sure for label, digits, sure, _ in answers if digits != label])
     threshold = np.quantile(good, 0.01)
     groups, seen = {}, []
-    for group, _, picture in nondigits:
+    for group, _, picture in itertools.chain(*map(load, folders), scribbles()):
         digits, sure, pixels = read(picture, model)
         groups.setdefault(group, []).append(sure)
         seen.append((sure, digits, pixels))
@@ -106,20 +107,17 @@ def main():
     parser.add_argument("--model", nargs="+", default=[ROOT / "mnist_dnn.h5"])
     parser.add_argument("--sheet", metavar="PNG", help="draw what is still taken for a digit")
     args = parser.parse_args()
-    own = list(load(args.own))
-    nondigits = [each for folder in args.nondigits for each in load(folder)] + list(scribbles())
     columns = []
     for path in args.model:
-        figures, seen = measure(own, nondigits, load_trained_model(path))
+        figures, seen = measure(args.own, args.nondigits, load_trained_model(path))
         columns.append(figures)
     print(f"| | {' | '.join(Path(path).name for path in args.model)} | mean |")
     print("|---" * (len(columns) + 2) + "|")
     for name in columns[0]:
         values = [column[name] for column in columns]
         digits = 1 if "%" in name else 3
-        print(
-            f"| {name} | " + " | ".join(f"{v:.{digits}f}" for v in [*values, np.mean(values)]), "|"
-        )
+        cells = [f"{value:.{digits}f}" for value in [*values, np.mean(values)]]
+        print(f"| {name} | {' | '.join(cells)} |")
     if args.sheet:
         draw_sheet(seen, args.sheet)
 
