@@ -4,6 +4,7 @@ python benchmarks/example_pictures.py FOLDER
 python mnist_dnn.py --predict FOLDER/*.jpg --explain explain.png
 """
 
+import io
 import sys
 from pathlib import Path
 
@@ -11,9 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from paper import draw_paper
-
+sys.path.insert(0, str(ROOT))
 from digits.synthetic import pen_paths
 
 SIZE = 800, 600
@@ -23,9 +22,39 @@ PICTURES = {  # name: (digit, paper, pen width, light the ink lets pass; left, t
     "good/shadow.jpg": (2, "hard shadow", 15, (0.2, 0.25, 0.55), (270, 110, 380)),
     "good/squared.jpg": (5, "squared", 13, (0.15, 0.2, 0.5), (300, 130, 330)),
     "hard/faint.jpg": (3, "noisy", 4, (0.96, 0.96, 0.96), (280, 120, 360)),
-    "hard/scribbled over.jpg": (6, "flat", 14, (0.2, 0.2, 0.25), (280, 110, 380)),
+    "hard/scribbled over.jpg": (6, "noisy", 14, (0.2, 0.2, 0.25), (280, 110, 380)),
     "hard/on its side.jpg": (4, "noisy", 14, (0.2, 0.25, 0.5), (280, 130, 330)),
 }
+
+
+def draw_paper(kind, rng):
+    """Draw an empty sheet: an RGB image of SIZE, of one of the kinds above."""
+    width, height = SIZE
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    colour = rng.uniform(170, 250) * rng.uniform(0.92, 1, 3)
+    light = 1 + rng.uniform(-0.08, 0.08) * x + rng.uniform(-0.08, 0.08) * y
+    if "shadow" in kind:
+        angle, edge = rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5)
+        softness = rng.uniform(0.2, 0.6) if kind == "soft shadow" else rng.uniform(0.003, 0.03)
+        across = np.cos(angle) * x + np.sin(angle) * y - edge
+        light *= 1 - rng.uniform(0.15, 0.5) / (1 + np.exp((-across * 2 / softness).clip(-50, 50)))
+    pixels = light[..., None] * colour
+    if kind == "squared":
+        step, ink = rng.integers(18, 40), rng.uniform(0.6, 0.9) * np.array([0.85, 0.95, 1])
+        pixels[rng.integers(step) :: step] *= ink
+        pixels[:, rng.integers(step) :: step] *= ink
+    return photograph(pixels, rng)
+
+
+def photograph(pixels, rng):
+    """Blur a little, add the sensor's noise, compress as JPEG."""
+    image = Image.fromarray(np.rint(pixels).clip(0, 255).astype("uint8"))
+    blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.2)))
+    noisy = np.asarray(blurred) + rng.normal(0, rng.uniform(0.5, 4), (*pixels.shape[:2], 1))
+    file = io.BytesIO()
+    image = Image.fromarray(np.rint(noisy).clip(0, 255).astype("uint8"))
+    image.save(file, "JPEG", quality=int(rng.integers(60, 95)))
+    return Image.open(file).convert("RGB")
 
 
 def write(paper, path, width, ink, place):
@@ -48,7 +77,7 @@ def main(folder):
     rng = np.random.default_rng(6)
     for name, (digit, kind, width, ink, place) in PICTURES.items():
         path = pen_paths([digit], rng)[0]
-        picture = write(draw_paper(kind, rng, SIZE), path, width, ink, place)
+        picture = write(draw_paper(kind, rng), path, width, ink, place)
         if "scribbled" in name:
             for line in (100, 150, 700, 500), (90, 480, 650, 90), (380, 60, 330, 560):
                 ImageDraw.Draw(picture).line(line, (60, 60, 70), 9)

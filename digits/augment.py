@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -23,6 +24,14 @@ def targets(x: tf.Tensor, labels: tf.Tensor, teacher: Callable | None = None) ->
     """
     digits = soften(teacher(x, training=False)) if teacher else tf.one_hot(labels, 10)
     return tf.where(labels[:, None] == NO_DIGIT, 0.1, digits)
+
+
+class DigitAccuracy(keras.metrics.CategoricalAccuracy):
+    """Accuracy on digits alone: non-digits, whose target is 0.1 for each class, do not count."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        digits = keras.ops.cast(keras.ops.max(y_true, axis=-1) > 0.11, "float32")
+        return super().update_state(y_true, y_pred, digits)
 
 
 def soften(probabilities: tf.Tensor) -> tf.Tensor:

@@ -70,8 +70,8 @@ def batch_indices(
         steps: number of batches.
         seed: with the epoch, it determines the batches.
         epoch: from 0.
-        shares: equal shares that each batch is cut into, one for each device; up to `shares - 1`
-            images, others in each epoch, are left out for it.
+        shares: equal shares that each batch is cut into, one for each device; for it, up to
+            `shares - 1` images are left out, different ones in each epoch.
 
     Returns:
         int (k, shares) for each batch.
@@ -95,8 +95,8 @@ class Batches:
 
     Attributes:
         pictures: seen in every epoch.
-        extra: synthetic digits and non-digits to mix in. There are fewer of them, others in each
-            epoch, as augmentation gets weaker.
+        extra: synthetic digits and non-digits to mix in. As augmentation gets weaker, there
+            are fewer of them, a different choice in each epoch.
         batch_size: images in a step, nearly.
         seed: of order and augmentation.
         teacher: network on the TensorFlow backend whose soft targets replace the labels of digits

@@ -152,13 +152,13 @@ def _with_pen(paths_of: Callable, width: float = 1) -> Callable:
 
 
 KINDS: dict[str, tuple[float, Callable]] = {  # kind: share, and how to draw n of them
-    "letters": (0.32, _with_pen(_write("letter"))),
-    "scripts": (0.18, _with_pen(_write("script"))),
-    "signs": (0.10, _with_pen(_write("sign"))),
-    "doodles": (0.06, _with_pen(_write("doodle"), CROWDED)),
-    "glyphs": (0.10, _with_pen(_glyph)),
-    "scribbles": (0.07, _with_pen(_scribble, CROWDED)),
-    "run together": (0.06, _with_pen(_write_together, CROWDED)),
+    "letters": (0.34, _with_pen(_write("letter"))),
+    "scripts": (0.22, _with_pen(_write("script"))),
+    "signs": (0.11, _with_pen(_write("sign"))),
+    "doodles": (0.05, _with_pen(_write("doodle"), CROWDED)),
+    "glyphs": (0.07, _with_pen(_glyph)),
+    "scribbles": (0.05, _with_pen(_scribble, CROWDED)),
+    "run together": (0.05, _with_pen(_write_together, CROWDED)),
     "struck out": (0.03, _with_pen(_strike_out, CROWDED)),
     "turned": (0.04, _with_pen(_turn_digits)),
     "rules": (0.02, _with_pen(_rule)),

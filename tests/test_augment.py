@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from digits import batches as room
-from digits.augment import NO_DIGIT, augment, augmentation_strength, soften, targets
+from digits.augment import (
+    NO_DIGIT,
+    DigitAccuracy,
+    augment,
+    augmentation_strength,
+    soften,
+    targets,
+)
 from digits.batches import Batches, Pictures, batch_indices
 
 
@@ -63,13 +70,19 @@ def test_a_nondigit_asks_for_a_tenth_for_each_class_whatever_a_teacher_says(teac
     assert np.array_equal(y[1], np.full(10, 0.1, "float32"))
 
 
+def test_accuracy_counts_digits_alone():
+    accuracy = DigitAccuracy()
+    labels = np.array([3, 7, NO_DIGIT, NO_DIGIT], "uint8")
+    y = targets(np.zeros((4, 28, 28), "float32"), labels)
+    accuracy.update_state(y, np.eye(10, dtype="float32")[[3, 0, 0, 5]])
+    assert accuracy.result() == 0.5
+
+
 def test_a_resumed_run_gets_the_batches_that_it_has_not_seen(digits):
     digits_and_others = Pictures(*digits) + Pictures(digits[0][:90], np.full(90, NO_DIGIT, "uint8"))
     synthetic = Pictures(digits[0][:50], digits[1][:50])
-    whole, rest = (
-        [*Batches(digits_and_others, synthetic, 120, seed=1).dataset(3, first_epoch=first)]
-        for first in (0, 2)
-    )
+    batches = Batches(digits_and_others, synthetic, batch_size=150, seed=1)
+    whole, rest = [*batches.dataset(epochs=3)], [*batches.dataset(epochs=3, first_epoch=2)]
     assert len(rest) == 2 * 4  # JAX fetches a batch in advance, and so the last epoch has a next
     assert all(np.array_equal(a, b) for pair in zip(whole[8:], rest) for a, b in zip(*pair))
 
