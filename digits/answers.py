@@ -2,18 +2,16 @@
 
 import base64
 import io
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from digits.files import open_picture
+from digits.live_model import Predict
 from digits.reading import DOUBT, read_digits
 
 
-def read_picture(
-    data: bytes, predict: Callable[[np.ndarray], np.ndarray], preview: bool = False
-) -> dict:
+def read_picture(data: bytes, predict: Predict, preview: bool = False) -> dict:
     """Read the digits in an encoded picture.
 
     Args:

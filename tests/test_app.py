@@ -411,6 +411,13 @@ def test_the_server_reads_a_digit(address, seven):
     assert status == 200 and answer["digit"] == 7
 
 
+def test_many_clients_get_the_answers_of_one(address, seven, number):
+    bodies = [json.dumps({"image": encode(each)}) for each in (seven, png(np.array(number)))]
+    alone = [ask(address, body) for body in bodies]
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(lambda body: ask(address, body), bodies * 40)) == alone * 40
+
+
 def pieces(length):
     """Yield a body of spaces, of which no length is announced."""
     for _ in range(length // 2**16):
@@ -483,12 +490,13 @@ def test_a_busy_port_gets_a_sentence(address):
         service.main(["--port", address.partition(":")[2]])
 
 
-@pytest.mark.skipif(WINDOWS, reason="Windows sends no SIGINT to another process")
+@pytest.mark.skipif(WINDOWS, reason="Windows has no process groups")
 @pytest.mark.parametrize("sign", ["SIGINT", "SIGTERM"])
-def test_it_ends_quietly(model_path, sign):
+def test_it_ends_at_once_and_quietly(model_path, sign):
     with serve("--model", str(model_path)) as (_, process):
-        process.send_signal(getattr(signal, sign))
-        assert process.wait(timeout=20) == 0
+        send = os.killpg if sign == "SIGINT" else os.kill  # Ctrl-C reaches all of a terminal
+        send(process.pid, getattr(signal, sign))
+        assert process.wait(timeout=5) == 0
         assert process.stdout.read() == ""
 
 
