@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from digits.files import open_picture
-from digits.find import NoDigitError, find_digits, is_normalised, pil_to_mnist
+from digits.find import NoDigitError, find_digits, pil_to_mnist
+from digits.form import is_normalised
 
 MAX_BYTES = 2**29  # of a file: 50 million pixels of three 16-bit channels take 300 million
 Find = Callable[[Image.Image], list[np.ndarray]]

@@ -1,4 +1,4 @@
-"""Train on several machines or GPUs at once: data-parallel, on JAX, with Keras's distribution API."""
+"""Train on several machines or GPUs at once: data-parallel, by Keras's distribution API on JAX."""
 
 import contextlib
 import os

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits.augment import Pictures
-from digits.batches import Batches
-from digits.find import is_normalised
+from digits.batches import Batches, Pictures
+from digits.form import is_normalised
 from digits.synthetic import draw_digits
 from mnist_dnn import (
     build_dnn,

@@ -23,7 +23,7 @@ import sys
 import keras
 import numpy as np
 from digits import hosts
-from digits.augment import Pictures
+from digits.batches import Pictures
 from digits.batches import Batches
 from mnist_dnn import build_dnn, load_image_folders, train
 

@@ -12,7 +12,8 @@ from conftest import fit, save_folders, save_train_and_test
 from PIL import Image
 
 import mnist_dnn
-from digits.augment import Pictures, soften
+from digits.augment import soften
+from digits.batches import Pictures
 from digits.evaluation import predict_tests
 from digits.metrics import accuracy, cross_entropy
 from digits.networks import members
@@ -49,6 +50,7 @@ def run_python(code):
     )
 
 
+@pytest.mark.slow
 def test_a_silent_network_is_given_up(offline):
     done = run_python("import mnist_dnn; mnist_dnn.load_mnist(timeout=1)")
     assert "ConnectionError: MNIST could not be downloaded" in done.stderr
@@ -88,6 +90,7 @@ def test_training_stops_early_and_restores_the_best_epoch(digits):
     assert loss == pytest.approx(min(values), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_teacher_is_believed_more_than_the_labels(model, digits):
     wrong, network = (digits[0], (digits[1] + 1) % 10), build_dnn(hidden_units=64)
     fit(network, wrong, digits, epochs=20, learning_rate=2e-3, patience=20, teacher=model)
@@ -135,6 +138,7 @@ def test_ctrl_c_keeps_the_best_epoch(digits, monkeypatch):
     assert len(history.history["loss"]) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_an_ensemble_and_keeps_what_is_trained(folders, tmp_path, monkeypatch, capsys):
     begun = []
 
@@ -154,6 +158,7 @@ def test_ctrl_c_ends_an_ensemble_and_keeps_what_is_trained(folders, tmp_path, mo
     assert len(list(tmp_path.glob("a.h5.checkpoint-*"))) == 2  # for --resume
 
 
+@pytest.mark.slow
 def test_a_convolutional_ensemble_is_trained_from_the_command_line(folders, tmp_path, capsys):
     flags = ["--model", "cnn", "--ensemble", "2", *QUICK]
     output = tmp_path / "digits.h5"
@@ -198,6 +203,7 @@ def test_own_pictures_are_learned_and_nothing_is_forgotten(
     assert loss_after < 0.9 * loss_before
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_reproducible(synthetic_mnist, model_path, folders, tmp_path):
     weights = []
     for name in ("a.h5", "b.h5"):
@@ -207,6 +213,7 @@ def test_fine_tuning_is_reproducible(synthetic_mnist, model_path, folders, tmp_p
     assert all(map(np.array_equal, *weights))
 
 
+@pytest.mark.slow
 def test_a_model_that_has_forgotten_is_saved_beside(
     synthetic_mnist, model_path, folders, tmp_path, monkeypatch, capsys
 ):
@@ -282,6 +289,7 @@ def test_training_writes_model_and_plots(folders, tmp_path, monkeypatch, capsys)
     assert written == {"own.keras", "training_curves.png", "confusion_matrix.png"}
 
 
+@pytest.mark.slow
 def test_a_model_for_tensorflow_serving_is_trained_from_the_command_line(folders, tmp_path):
     flags = [*QUICK, "--output", str(tmp_path / "digits/1")]
     assert main(["--data-dir", str(folders), *flags]) == 0
@@ -338,6 +346,7 @@ def test_one_picture_of_each_digit_is_too_little_to_train_on(few, tmp_path):
         main(["--data-dir", str(few), "--output", str(tmp_path / "a.h5")])
 
 
+@pytest.mark.slow
 def test_one_picture_of_each_digit_is_enough_to_fine_tune(
     synthetic_mnist, few, model_path, tmp_path
 ):
@@ -347,6 +356,7 @@ def test_one_picture_of_each_digit_is_enough_to_fine_tune(
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_without_matplotlib_it_trains(folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
