@@ -134,20 +134,25 @@ def explain(error: HTTPException) -> Response:
 def finish(response: Response) -> Response:
     """Add the headers, and receive what is left of a refused request."""
     response.headers.update(HEADERS)
-    origin, allowed = request.headers.get("Origin"), current_app.config["ORIGINS"]
-    if allowed:
-        response.vary.add("Origin")
-    if origin in allowed or (origin and "*" in allowed):
-        response.headers.update(CORS | {"Access-Control-Allow-Origin": origin})
+    allow_origin(response)
     if response.status_code >= 400:
         discard_rest()
     return response
 
 
+def allow_origin(response: Response) -> None:
+    """Let a page of another site read the answer, if that site is allowed to."""
+    origin, allowed = request.headers.get("Origin"), current_app.config["ORIGINS"]
+    if allowed:
+        response.vary.add("Origin")
+    if origin and (origin in allowed or "*" in allowed):
+        response.headers.update(CORS | {"Access-Control-Allow-Origin": origin})
+
+
 def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warm before it is returned.
 
-    Pages of the sites in the environment's MNIST_ALLOW_ORIGIN may ask it.
+    MNIST_ALLOW_ORIGIN in the environment names the sites whose pages may use the API.
 
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
