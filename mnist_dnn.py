@@ -37,8 +37,9 @@ from keras import layers
 from PIL import Image
 
 from digits import hosts
-from digits.augment import TEMPERATURE, Pictures
-from digits.batches import Batches
+from digits.atomic import reserved
+from digits.augment import TEMPERATURE
+from digits.batches import Batches, Pictures
 from digits.checkpoint import Checkpoint
 from digits.cores import ProcessEndedError
 from digits.evaluation import Tests, choose_output, predict_tests, report
@@ -346,15 +347,22 @@ def convert(source: str, target: str) -> int:
 def run(args: "argparse.Namespace") -> int:
     """Train as the flags say; of several hosts, the first one prints and saves."""
     check_output(args.output)
-    if not args.distributed:
+    if args.distributed:
+        join_hosts(args)
+    with contextlib.ExitStack() as stack:
+        if hosts.is_first():
+            stack.enter_context(reserved(Path(args.output)))
+        else:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         return fit_and_save(args)
+
+
+def join_hosts(args: "argparse.Namespace") -> None:
+    """Start training together with other hosts, if they were given the same flags."""
     hosts.start()
     own = "output", "data_dir"  # each host may have its own paths
     flags = {name: value for name, value in vars(args).items() if name not in own}
     hosts.require_same(repr(flags), "flags")
-    first = hosts.is_first()
-    with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
-        return fit_and_save(args)
 
 
 def fit_and_save(args: "argparse.Namespace") -> int:
@@ -367,7 +375,7 @@ def fit_and_save(args: "argparse.Namespace") -> int:
     batches = Batches(training, synthetic, args.batch_size, args.seed, teacher)
     checkpoints = open_checkpoints(output, networks[0], training + synthetic, args)
     if args.resume and output.exists() and not checkpoints[0].first_epoch:
-        print(f"Nothing to resume: no interrupted run is left beside {output}")
+        print(f"Nothing to resume beside {output}. Leave out --resume to train anew")
         return 0
     with hosts.lost_host_is_named():
         networks, history = train_networks(networks, batches, validation, checkpoints, args)

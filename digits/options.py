@@ -21,6 +21,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(
         description="Train a network that reads handwritten digits, or read pictures with one.",
+        prog="mnist_dnn.py",
         usage="python mnist_dnn.py [flags]",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26),
     )

@@ -8,6 +8,7 @@ from PIL import Image
 from digits.find import find_digits
 
 Box = tuple[int, int, int, int]
+DOUBT = 0.8  # confidence below which an answer is doubtful
 
 
 def read_digits(

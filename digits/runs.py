@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from digits import hosts
-from digits.augment import Pictures
+from digits.batches import Pictures
 from digits.checkpoint import Checkpoint
 
 FLAGS = "epochs batch_size learning_rate patience synthetic_share model ensemble seed start_from"

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from digits.cores import in_processes
+from digits.decoding import all_digits, read_pictures
 from digits.files import find_pictures, open_picture
-from digits.folders import all_digits, read_pictures
 from digits.networks import predict_images
 
 HEADER = "picture", "digits", "confidence", "problem"
@@ -39,7 +39,7 @@ def predict_files(
     """
     paths = iter(paths)
     batches, work = itertools.tee(iter(lambda: list(itertools.islice(paths, batch_size)), []))
-    read = functools.partial(read_pictures, find=all_digits, problem=(ValueError, OSError))
+    read = functools.partial(read_pictures, find=all_digits)
     for batch, (images, counts, problems) in zip(batches, in_processes(read, work)):
         rows = iter(predict_images(images, model) if len(images) else ())
         yield [
