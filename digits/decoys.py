@@ -29,7 +29,7 @@ def prose(page: Page) -> None:
         while x < end:
             length = height * rng.uniform(1, 5)
             if style == "letters" and height > 9:
-                signs = some_letters(rng, int(rng.integers(1, 9)))
+                signs = some_letters(rng, int(rng.integers(1, 9)), letters=chance(rng, 0.8))
                 x = page.row(signs, x, base, height, rng.uniform(-0.05, 0.12)) + 0.6 * height
                 continue
             word = scrawl(rng, length, height, min(pen, 0.2 * height))
@@ -57,23 +57,24 @@ def doodle(page: Page) -> None:
     sheet = Image.new("L", (2 * SIDE, 2 * SIDE))
     draw = ImageDraw.Draw(sheet)
     for _ in range(int(rng.integers(1, 9))):
-        x, y, reach = *rng.uniform(40, 2 * SIDE - 40, 2), log_uniform(rng, 30, 500)
-        around = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9)))
-        radius = reach * rng.uniform(0.3, 0.6, len(around))
-        if chance(rng, 0.5):  # smooth
-            turn = np.linspace(0, 2 * np.pi * rng.uniform(0.3, 1.05), 60) + rng.uniform(0, 6)
-            waves = sum(
-                rng.normal(0, 0.3 / k) * np.cos(k * turn + rng.uniform(0, 6)) for k in (1, 2, 3)
-            )
-            around, radius = turn, reach / 2 * (0.7 + waves)
-        flat = rng.uniform(0.3, 1)
-        path = np.stack([x + radius * np.cos(around), y + flat * radius * np.sin(around)], 1)
-        if chance(rng, 0.25):
-            path = rng.uniform(-reach / 2, reach / 2, (len(path) // 4 + 2, 2))
-            path += (x, y)
-        points = [tuple(point) for point in path.tolist()]
+        points = [tuple(point) for point in _outline(rng).tolist()]
         draw.line(points, fill=255, width=max(1, round(2 * pen)), joint="curve")
     page.cover(page.other, np.asarray(sheet.reduce(2), "float32") / 255, 0, 0)
+
+
+def _outline(rng):
+    """Return a polygon, a zigzag or a smooth closed or open curve: (k, 2), in half pixels."""
+    middle, reach = rng.uniform(40, 2 * SIDE - 40, 2), log_uniform(rng, 30, 500)
+    if chance(rng, 0.25):
+        return middle + rng.uniform(-reach / 2, reach / 2, (rng.integers(3, 16), 2))
+    around = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9)))
+    radius = reach * rng.uniform(0.3, 0.6, len(around))
+    if chance(rng, 0.5):
+        around = np.linspace(0, 2 * np.pi * rng.uniform(0.3, 1.05), 60) + rng.uniform(0, 6)
+        waves = [rng.normal(0, 0.3 / k) * np.cos(k * around + rng.uniform(0, 6)) for k in (1, 2, 3)]
+        radius = reach / 2 * (0.7 + np.sum(waves, axis=0))
+    flat = rng.uniform(0.3, 1)
+    return middle + np.stack([radius * np.cos(around), flat * radius * np.sin(around)], 1)
 
 
 def empty_table(page: Page) -> None:

@@ -15,7 +15,7 @@ TARGETS = 12  # ink (4), seen, heat, box (4), weight, digit
 
 
 class Kind(NamedTuple):
-    """How scenes are shown: a share of the batches, each with `pictures` squares of `side` pixels."""
+    """How scenes are shown: a share of the batches, each of some squares of `side` pixels."""
 
     share: float
     side: int
@@ -26,11 +26,11 @@ class Kind(NamedTuple):
 CHUNK = 64  # scenes that are drawn together
 SHOWN = 3  # times that each scene is shown, on average
 VIEWS = (
-    Kind(0.35, side=256, reduction=1, pictures=4),
-    Kind(0.28, side=128, reduction=2, pictures=16),
-    Kind(0.06, side=64, reduction=4, pictures=48),
-    Kind(0.13, side=192, reduction=1, pictures=7),
-    Kind(0.18, side=128, reduction=1, pictures=16),
+    Kind(0.35, side=256, reduction=1, pictures=3),
+    Kind(0.28, side=128, reduction=2, pictures=12),
+    Kind(0.06, side=64, reduction=4, pictures=40),
+    Kind(0.13, side=192, reduction=1, pictures=5),
+    Kind(0.18, side=128, reduction=1, pictures=12),
 )
 
 

@@ -14,6 +14,7 @@ from digits.papers import chance, log_uniform
 from digits.synthetic import pen_ways
 
 SIGNS = Path(__file__).with_name("signs.txt")
+INVENTED = "invented"  # name of a sign of some strokes that is another one each time
 NARROWEST = 0.35  # width over height, below which a sign's height is taken from its width
 
 
@@ -81,10 +82,12 @@ class Hand:
         """Write a digit (int) or a letter or sign (its name): a coverage.
 
         Args:
-            sign: 0-9, or a name in signs.txt.
+            sign: 0-9, a name in signs.txt, or INVENTED.
             height: in pixels; wide and flat signs are lower.
             turn: in radians, clockwise.
         """
+        if sign == INVENTED:
+            return self._draw(_invent(self.rng), height, turn)
         if isinstance(sign, str):
             styles = sign_paths()[sign]
             return self._draw(styles[self.rng.integers(len(styles))], height, turn)
@@ -145,6 +148,20 @@ class Hand:
         kernel = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
         soft = np.asarray(image.resize(size, kernel), "float32")
         return np.pad(((soft - 128) * self.contrast + 128).clip(0, 255) / 255, 1)
+
+
+def _invent(rng):
+    """Return the path of a sign of 2 to 9 strokes, as those of scripts one cannot read."""
+    strokes = []
+    for _ in range(rng.integers(2, 10)):
+        start = rng.uniform(-0.5, 0.5, 2)
+        way = [(1, 0), (0, 1), (0.7, 0.7), (-0.7, 0.7)][rng.choice(4, p=[0.4, 0.3, 0.15, 0.15])]
+        reach, bend = rng.uniform(0.2, 0.9), rng.normal(0, 0.1, 2) * chance(rng, 0.4)
+        t = np.arange(0, reach, 0.03)[:, None]
+        strokes.append(
+            (start - np.multiply(way, reach / 2) + t * way + bend * t**2).clip(-0.5, 0.5)
+        )
+    return np.concatenate(strokes).astype("float32")
 
 
 def _dot(draw, centre, width):

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 from PIL import Image, ImageDraw
 
-from digits.hands import Hand, pen_width, sign_paths
+from digits.hands import INVENTED, Hand, pen_width, sign_paths
 from digits.papers import SIDE, chance, log_uniform, printed_text
 
 MAX_DIGITS = 120
@@ -142,7 +142,9 @@ def some_digits(rng: np.random.Generator, count: int) -> list[int]:
 
 
 def some_letters(rng: np.random.Generator, count: int, letters: bool = True) -> list[str]:
-    """Draw names of letters, or of any signs."""
+    """Draw names of letters, or of any signs, invented ones among them."""
+    if not letters and chance(rng, 0.25):
+        return [INVENTED] * count
     names = [name for name in sign_paths() if not letters or (len(name) == 1 and name.isalpha())]
     return [str(name) for name in rng.choice(names, count)]
 

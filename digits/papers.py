@@ -3,6 +3,7 @@
 Pictures are float32 (SIDE, SIDE, 3) in 0-255, coverages and fields float32 (SIDE, SIDE).
 """
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
@@ -30,6 +31,7 @@ CHALKS = (  # for dark boards
     (0.15, (200, 190, 40), (255, 250, 160)),
     (0.25, (60, 60, 60), (255, 255, 255)),
 )
+FONTS = ("default", "DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSerif-Italic", "cmr10")
 LETTERS = "abcdefghijkmnopqrstuvwxyz     ABCDEFGHKLMN,."
 
 
@@ -151,11 +153,19 @@ def paper(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     return (shade[..., None] * colour).astype("float32")
 
 
+def some_font(rng: np.random.Generator, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Choose among Pillow's font and those that come with Matplotlib."""
+    name = rng.choice(FONTS)
+    if name == "default":
+        return ImageFont.load_default(size)
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}.ttf", size)
+
+
 def printed_text(
     rng: np.random.Generator, size: int, lines: int, letters: str = LETTERS
 ) -> np.ndarray:
     """Print lines of random words, at a random place and turned by quarters: a coverage."""
-    sheet, font = Image.new("L", (2 * SIDE, 2 * SIDE)), ImageFont.load_default(2 * size)
+    sheet, font = Image.new("L", (2 * SIDE, 2 * SIDE)), some_font(rng, 2 * size)
     draw, pitch = ImageDraw.Draw(sheet), 2 * size * rng.uniform(1.1, 2)
     left, top = rng.uniform(-20, 0.7 * 2 * SIDE), rng.uniform(-10, 0.8 * 2 * SIDE)
     if lines > 20:

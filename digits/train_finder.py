@@ -33,7 +33,7 @@ from digits.finder_targets import BOX_UNIT, TARGETS, draw_batches, standardise
 CHANNELS = (16, 24, 48, 80)  # at strides 2, 4, 8 and 16
 HEAD = 24
 OUTPUTS = 19
-STEPS = 14_000
+STEPS = 18_000
 EPOCH = 500  # steps, after which the weights are saved
 PEAK_RATE = 3e-3
 MOMENTUM = 0.99
@@ -221,6 +221,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     tf.config.threading.set_intra_op_parallelism_threads(1)  # the other cores draw scenes
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")  # a quarter less time
     keras.datasets.mnist.load_data()  # into the cache, from where the drawing processes read it
     train_finder(arguments.steps, arguments.seed, arguments.output)
 
