@@ -24,7 +24,7 @@ class Kind(NamedTuple):
 
 
 CHUNK = 64  # scenes that are drawn together
-SHOWN = 3  # times that each scene is shown, on average
+SHOWN = 4  # times that each scene is shown, on average
 VIEWS = (
     Kind(0.35, side=256, reduction=1, pictures=3),
     Kind(0.28, side=128, reduction=2, pictures=12),
