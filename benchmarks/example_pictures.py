@@ -1,4 +1,4 @@
-"""Draw the pictures of the README: digits on paper as a camera sees it, which nobody photographed.
+"""Draw the README's pictures: synthetic digits on paper that looks photographed.
 
 python benchmarks/example_pictures.py FOLDER
 python mnist_dnn.py --predict FOLDER/*.jpg --explain explain.png
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from paper import draw_paper
 
-from digits.synthetic import pen_ways
+from digits.synthetic import pen_paths
 
 SIZE = 800, 600
 PICTURES = {  # name: (digit, paper, pen width, light the ink lets pass; left, top and height)
@@ -28,14 +28,14 @@ PICTURES = {  # name: (digit, paper, pen width, light the ink lets pass; left, t
 }
 
 
-def write(paper, way, width, ink, place):
-    """Follow the pen's way on a sheet of paper."""
+def write(paper, path, width, ink, place):
+    """Follow a pen path on a sheet of paper."""
     left, top, height = place
-    way = (way - way.min(axis=0)) / np.ptp(way[:, 1]) * height + (left, top)
+    path = (path - path.min(axis=0)) / np.ptp(path[:, 1]) * height + (left, top)
     cover = Image.new("L", paper.size)
     pen = ImageDraw.Draw(cover)
-    lengths = np.linalg.norm(np.diff(way, axis=0), axis=1)
-    for start, end, length in zip(way, way[1:], lengths):
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    for start, end, length in zip(path, path[1:], lengths):
         if length < 3 * np.median(lengths):  # else the pen is lifted
             for x, y in np.linspace(start, end, 30):
                 pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
@@ -47,16 +47,16 @@ def write(paper, way, width, ink, place):
 def main(folder):
     rng = np.random.default_rng(6)
     for name, (digit, kind, width, ink, place) in PICTURES.items():
-        way = pen_ways([digit], rng)[0]
-        picture = write(draw_paper(kind, rng, SIZE), way, width, ink, place)
+        path = pen_paths([digit], rng)[0]
+        picture = write(draw_paper(kind, rng, SIZE), path, width, ink, place)
         if "scribbled" in name:
             for line in (100, 150, 700, 500), (90, 480, 650, 90), (380, 60, 330, 560):
                 ImageDraw.Draw(picture).line(line, (60, 60, 70), 9)
         if "side" in name:
             picture = picture.transpose(Image.Transpose.ROTATE_90)
-        path = Path(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=88)
+        target = Path(folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(target, quality=88)
 
 
 if __name__ == "__main__":

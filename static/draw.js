@@ -4,13 +4,13 @@ const canvas = document.getElementById("canvas");
 const context = canvas.getContext("2d");
 const hint = document.getElementById("hint");
 const fileInput = document.getElementById("file");
-const WAIT = 150; // milliseconds from drawing to the question
-const LARGE = 2_000_000; // bytes: larger pictures are made smaller before they are sent
+const WAIT = 150; // milliseconds between drawing and asking
+const LARGE = 2_000_000; // bytes: larger pictures are reduced before they are sent
 
 let strokes = 0; // pointers that are down
 let last = null;
-let asked = 0; // number of the newest question: older answers are ignored
-let timer = null; // of the next question
+let asked = 0; // number of the latest request: answers to earlier ones are ignored
+let timer = null; // of the next request
 
 // The answer
 
@@ -27,7 +27,7 @@ function show(answer) {
   document.getElementById("digit").textContent = found ? answer.digit : "?";
   document.getElementById("digit").classList.toggle("none", !found);
   document.getElementById("words").textContent = found
-    ? `It is a ${answer.digit}, ${percent(answer.confidence)} sure.`
+    ? `Looks like ${answer.digit === 8 ? "an" : "a"} ${answer.digit}, ${percent(answer.confidence)} sure.`
     : answer.error;
   bars.forEach((item, digit) => {
     const value = found ? answer.probabilities[digit] : 0;
@@ -65,21 +65,21 @@ function clear() {
   show({ error: "Waiting for a digit." });
 }
 
-function place(event) {
+function point(event) {
   const frame = canvas.getBoundingClientRect();
   const scale = canvas.width / frame.width;
   return [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
 }
 
-function lineTo(point) {
+function lineTo(end) {
   context.lineWidth = canvas.width / 18;
   context.lineCap = context.lineJoin = "round";
   context.strokeStyle = "#1d2740";
   context.beginPath();
   context.moveTo(...last);
-  context.lineTo(...point);
+  context.lineTo(...end);
   context.stroke();
-  last = point;
+  last = end;
 }
 
 function askSoon() {
@@ -100,14 +100,14 @@ canvas.addEventListener("pointerdown", (event) => {
   strokes = 1;
   canvas.setPointerCapture(event.pointerId);
   hint.hidden = true;
-  last = place(event);
+  last = point(event);
   lineTo(last);
 });
 canvas.addEventListener("pointermove", (event) => {
   if (!strokes) return;
   const steps = event.getCoalescedEvents?.() ?? [];
-  for (const step of steps.length ? steps : [event]) lineTo(place(step));
-  if (!timer) askSoon(); // it answers while one draws
+  for (const step of steps.length ? steps : [event]) lineTo(point(step));
+  if (!timer) askSoon(); // answers appear while one draws
 });
 for (const name of ["pointerup", "pointercancel"]) {
   canvas.addEventListener(name, () => {

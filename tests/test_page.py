@@ -3,16 +3,13 @@
 import os
 import re
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import waitress
 from conftest import turned_by
 from PIL import Image
-
-from app import create_app
+from server import ROOT, serve
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -26,14 +23,9 @@ SEVEN = [(0.28, 0.25), (0.72, 0.25), (0.45, 0.8)]
 
 @pytest.fixture(scope="module")
 def address():
-    """The service with the shipped model, in a thread."""
-    app = create_app(Path(__file__).parents[1] / "mnist_dnn.h5")
-    server = waitress.create_server(app, host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}/"
-    server.close()
-    thread.join(timeout=5)
+    """The service with the bundled model."""
+    with serve("--model", str(ROOT / "mnist_dnn.h5")) as (address, _):
+        yield f"http://{address}/"
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +77,7 @@ def words(page, pattern):
 def test_a_drawn_digit_is_named(page):
     frame = page.locator("#canvas").bounding_box()
     draw(page, SEVEN)
-    words(page, "It is a 7")
+    words(page, "Looks like a 7")
     assert page.locator("#canvas").bounding_box() == frame  # it does not move under the pen
     assert page.locator("#bars .best").inner_text().startswith("7")
     assert page.locator("#preview").evaluate("image => image.naturalWidth") == 28
@@ -106,7 +98,7 @@ def test_a_chosen_picture_is_read(page, tmp_path, mnist):
     three = Image.fromarray(255 - images[np.flatnonzero(labels == 3)[0]]).resize((900, 900))
     three.convert("RGB").rotate(90).save(tmp_path / "photo.jpg", exif=turned_by(6))
     page.set_input_files("#file", tmp_path / "photo.jpg")
-    words(page, "It is a 3")
+    words(page, "Looks like a 3")
 
 
 @pytest.mark.parametrize("page", ["desktop light"], indirect=True)
@@ -128,13 +120,13 @@ def test_a_large_transparent_picture_keeps_its_paper(page, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 2_000_000
     page.set_input_files("#file", tmp_path / "one.png")
-    words(page, "It is a 1")
+    words(page, "Looks like a 1")
 
 
 @pytest.mark.parametrize("page", ["desktop light"], indirect=True)
 def test_a_dropped_file_is_read(page):
     draw(page, SEVEN)
-    words(page, "It is a 7")
+    words(page, "Looks like a 7")
     page.get_by_role("button", name="Clear").click()
     page.evaluate(
         """async () => {
@@ -150,7 +142,7 @@ def test_a_dropped_file_is_read(page):
             document.body.dispatchEvent(new DragEvent("drop", {dataTransfer, bubbles: true}));
         }"""
     )
-    words(page, "It is a 1")
+    words(page, "Looks like a 1")
 
 
 @pytest.mark.parametrize("page", ["desktop light"], indirect=True)
