@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from digits.augment import Pictures, own_share, soften, varied_batches
+from digits.augment import Pictures, augmented_batches, own_share, soften
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Batches:
 
     def dataset(self, epochs: int, first_epoch: int = 0) -> tf.data.Dataset:
         """Return the batches of all epochs: float32 (k, 28, 28) in 0-1 and float32 (k, 10)."""
-        return varied_batches(
+        return augmented_batches(
             self.pictures, self.synthetic, self.steps, self.seed, epochs, first_epoch, self.teacher
         )
 
