@@ -10,37 +10,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from digits.nondigits import nondigit_templates
 from digits.papers import chance, log_uniform
-from digits.synthetic import pen_ways
+from digits.pen import follow
+from digits.synthetic import pen_paths
 
-SIGNS = Path(__file__).with_name("signs.txt")
 INVENTED = "invented"  # name of a sign of some strokes that is another one each time
 NARROWEST = 0.35  # width over height, below which a sign's height is taken from its width
 
 
 @functools.cache
-def sign_paths() -> dict[str, list[np.ndarray]]:
-    """Read the letters and signs: for each name the pen's paths, float32 (k, 2), about 1 high."""
-    paths: dict[str, list[np.ndarray]] = {}
-    for line in SIGNS.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("# "):
-            name, _, strokes = line.rpartition(": ")
-            curves = [_curve(stroke) for stroke in strokes.split("|")]
-            paths.setdefault(name, []).append(np.concatenate(curves).astype("float32") / 100 - 0.5)
-    return paths
-
-
-def _curve(stroke):
-    """Return a Catmull-Rom curve through "x,y x,y! ...", in steps of about 3."""
-    words = [word for word in stroke.split() for _ in range(1 + word.endswith("!"))]
-    points = np.array([[float(v) for v in word.strip("!").split(",")] for word in words])
-    before, after = np.vstack([points[:1], points[:-2]]), np.vstack([points[2:], points[-1:]])
-    pieces = []
-    for a, b, c, d in zip(before, points[:-1], points[1:], after):
-        t = np.arange(0, 1, 1 / max(1, round(np.hypot(*(c - b)) / 3)))[:, None]
-        bend = (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
-        pieces.append(b + ((c - a) * t + bend) / 2)
-    return np.vstack([*pieces, points[-1:]])
+def sign_names() -> np.ndarray:
+    """Return the names of all letters, signs, doodles and characters of other scripts."""
+    return np.unique(nondigit_templates().names)
 
 
 @functools.cache
@@ -70,7 +52,7 @@ class Hand:
 
     def __init__(self, rng: np.random.Generator, pen: float):
         self.rng, self.pen = rng, pen
-        self.paths = pen_ways(np.repeat(np.arange(10), 2), rng).reshape(10, 2, -1, 2)
+        self.paths = pen_paths(np.repeat(np.arange(10), 2), rng).reshape(10, 2, -1, 2)
         self.mnist = mnist_digits() if chance(rng, 0.25) else None
         self.contrast = rng.uniform(1.2, 4)  # of MNIST's soft edges
         self.restless = rng.uniform(0.01, 0.04)
@@ -82,15 +64,16 @@ class Hand:
         """Write a digit (int) or a letter or sign (its name): a coverage.
 
         Args:
-            sign: 0-9, a name in signs.txt, or INVENTED.
+            sign: 0-9, a name of a non-digit, or INVENTED.
             height: in pixels; wide and flat signs are lower.
             turn: in radians, clockwise.
         """
         if sign == INVENTED:
             return self._draw(_invent(self.rng), height, turn)
         if isinstance(sign, str):
-            styles = sign_paths()[sign]
-            return self._draw(styles[self.rng.integers(len(styles))], height, turn)
+            styles = np.flatnonzero(nondigit_templates().names == sign)
+            path = follow(nondigit_templates(), self.rng.choice(styles, 1), self.rng)[0]
+            return self._draw(path, height, turn)
         if self.mnist:
             return self._copy(*self.mnist, sign, height)
         path = self.paths[sign, int(chance(self.rng, 0.3))].copy()

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 from PIL import Image, ImageDraw
 
-from digits.hands import INVENTED, Hand, pen_width, sign_paths
+from digits.hands import INVENTED, Hand, pen_width, sign_names
 from digits.papers import SIDE, chance, log_uniform, printed_text
 
 MAX_DIGITS = 120
@@ -145,7 +145,7 @@ def some_letters(rng: np.random.Generator, count: int, letters: bool = True) -> 
     """Draw names of letters, or of any signs, invented ones among them."""
     if not letters and chance(rng, 0.25):
         return [INVENTED] * count
-    names = [name for name in sign_paths() if not letters or (len(name) == 1 and name.isalpha())]
+    names = [name for name in sign_names() if not letters or name.startswith("letter")]
     return [str(name) for name in rng.choice(names, count)]
 
 
@@ -173,7 +173,9 @@ def number(page: Page) -> None:
     page.height = height = min(log_uniform(rng, 20, 150), 1.5 * SIDE / count)
     signs: list = some_digits(rng, count)
     if chance(rng, 0.15):
-        signs.insert(int(rng.integers(1, count + 1)), str(rng.choice([".", ".", ",", "-"])))
+        signs.insert(
+            int(rng.integers(1, count + 1)), str(rng.choice([".", ".", ",", "sign minus"]))
+        )
     x = rng.uniform(2, max(3, SIDE - 0.75 * height * count))
     zeros = rng.uniform(0.45, 0.85) if chance(rng, 0.25) else 1
     page.row(signs, x, rng.uniform(height + 2, SIDE - 2), height, some_gap(rng), zeros)
@@ -194,7 +196,7 @@ def rows(page: Page) -> None:
         while x < end - 0.5 * height:
             signs: list = some_digits(rng, int(rng.integers(1, most + 1)))
             if chance(rng, odd):
-                sign = rng.choice([".", ",", "-", *some_letters(rng, 2, False)])
+                sign = rng.choice([".", ",", "sign minus", *some_letters(rng, 2, False)])
                 signs.insert(int(rng.integers(len(signs) + 1)), str(sign))
             if chance(rng, odd):
                 signs = list(some_letters(rng, int(rng.integers(2, 7))))

@@ -33,7 +33,7 @@ from digits.finder_targets import BOX_UNIT, TARGETS, draw_batches, standardise
 CHANNELS = (16, 24, 40, 56)  # at strides 2, 4, 8 and 16
 HEAD = 24
 OUTPUTS = 19
-STEPS = 10_000
+STEPS = 9_000
 EPOCH = 500  # steps, after which the weights are saved
 PEAK_RATE = 4e-3
 MOMENTUM = 0.99

@@ -15,7 +15,7 @@ from digits.finder_targets import (
     targets_of,
     view_of,
 )
-from digits.hands import Hand, sign_paths
+from digits.hands import Hand, sign_names
 from digits.papers import SIDE
 from digits.scenes import LAYOUTS, draw_scene, draw_scenes
 
@@ -115,8 +115,8 @@ def test_a_digit_is_as_high_as_it_should_be(height):
 
 def test_all_letters_and_signs_can_be_written():
     hand = Hand(np.random.default_rng(0), pen=0.1)
-    assert len(sign_paths()) > 80
-    assert all(hand.write(name, 30).max() == 1 for name in sign_paths())
+    assert len(sign_names()) > 80
+    assert all(hand.write(name, 30).max() == 1 for name in sign_names())
 
 
 def test_a_picture_seen_from_aside_has_its_corners_where_they_should_be():
