@@ -72,22 +72,22 @@ RECIPES = {
     "ours": front.pil_to_mnist,
 }
 
-STEPS = {  # name: what `pil_to_mnist.<function>` is replaced by
+STEPS = {  # name: what in `digits` is replaced by what
     "the ink's direction in colour": (
-        "_towards_ink",
+        "paper._ink_direction",
         lambda away: np.full(len(away), -(3**0.5) / len(away)),
     ),
     "a curved surface of paper": (
-        "_paper_colours",
+        "paper._paper_colours",
         lambda colours: np.median(colours, axis=1, keepdims=True),
     ),
-    "light and shadows taken out": ("_light", lambda contrast: 0),
-    "ruled lines taken out": ("_without_rules", lambda contrast: contrast),
-    "polarity by thin strokes": ("_is_lighter", lambda contrast: False),
-    "pen width as in MNIST": ("_set_pen_width", lambda ink: ink),
-    "a closer look at small digits": ("SMALL", 0),
-    "less weight at the border": ("BORDER", 1),
-    "a stricter look at paper": ("INK_SHARES", (0.3, 0.3)),
+    "light and shadows taken out": ("paper._light", lambda contrast: 0),
+    "ruled lines taken out": ("paper._without_rules", lambda contrast: contrast),
+    "polarity by thin strokes": ("paper._is_lighter", lambda contrast: False),
+    "pen width as in MNIST": ("form._set_pen_width", lambda ink: ink),
+    "a closer look at small digits": ("find.SMALL_DIGIT", 0),
+    "less weight at the border": ("parts.BORDER_WEIGHT", 1),
+    "a stricter look at paper": ("find.INK_SHARES", (0.3, 0.3)),
 }
 
 
@@ -205,8 +205,8 @@ def main():
         print_row(name, scores, times)
     read, labels = answers >= 0, np.array([int(row["label"]) for row in rows])
     error = calibration_error(predict_images(pixels[read], model), labels[read])
-    for name, (function, replacement) in STEPS.items() if args.ablate else []:
-        with mock.patch.object(front, function, replacement):
+    for name, (target, replacement) in STEPS.items() if args.ablate else []:
+        with mock.patch(f"digits.{target}", replacement):
             _, without, times = read_all(rows, front.pil_to_mnist, model)
         print_row(f"ours without: {name}", score(rows, without), times)
     print("\nWorst: " + ", ".join(f"{name} {value:.0f} %" for name, value in scores["worst"]))

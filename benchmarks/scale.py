@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from digits import cores
 from digits.files import find_pictures
-from digits.find import is_normalised
 from digits.folders import CACHE
+from digits.form import is_normalised
 from digits.synthetic import draw_digits
 
 WAYS = {  # in the order in which they are measured

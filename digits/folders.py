@@ -24,7 +24,8 @@ import PIL
 
 from digits.cores import in_processes
 from digits.files import open_picture
-from digits.find import NoDigitError, find_digits, is_normalised, pil_to_mnist
+from digits.find import NoDigitError, find_digits, pil_to_mnist
+from digits.form import is_normalised
 
 CACHE = ".decoded_pictures"  # in the root; the names of unfinished files in it have a suffix
 ABANDONED = 3600  # seconds without a write: whoever began this unfinished file is gone

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import sys
+from typing import NoReturn
 
 import keras
 import numpy as np
@@ -64,6 +65,12 @@ def device_shares():
     return devices, slice(jax.process_index() * ours, (jax.process_index() + 1) * ours)
 
 
+def local_devices() -> int:
+    """Return the number of devices that this process trains on."""
+    _, ours = device_shares()
+    return ours.stop - ours.start
+
+
 def from_first(content):
     """Return the bytes that the first process gives; all processes have to call this."""
     if processes() == 1:
@@ -116,7 +123,7 @@ def lost_host_is_named():
         ) from error
 
 
-def fail(message):
+def fail(message: str) -> NoReturn:
     """End this process with a message; others must not wait for it until they time out."""
     if processes() == 1:
         sys.exit(message)

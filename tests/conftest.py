@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits.find import is_normalised
+from digits.form import is_normalised
 from digits.synthetic import draw_digits
 from mnist_dnn import (
     Pictures,

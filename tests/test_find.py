@@ -7,7 +7,8 @@ from conftest import turned_by
 from paper import KINDS, VARIANTS, draw_paper, write_on
 from PIL import Image, ImageDraw, ImageOps
 
-from digits.find import NoDigitError, find_digits, is_normalised, pil_to_mnist
+from digits.find import NoDigitError, find_digits, pil_to_mnist
+from digits.form import is_normalised
 from digits.synthetic import draw_digits
 from mnist_dnn import predict_images
 

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from digits.find import is_normalised
+from digits.form import is_normalised
 from digits.synthetic import TEMPLATES, draw_digits
 from mnist_dnn import predict_images
 

@@ -1,0 +1,123 @@
+"""Operations on grey levels and masks: quantiles, sliding extremes, connected parts. NumPy only."""
+
+import numpy as np
+
+
+def quantile(values: np.ndarray, share: float) -> np.floating:
+    """Return the value that this share of all values does not exceed: faster than np.quantile."""
+    index = int(share * (values.size - 1))
+    return np.partition(values, index, axis=None)[index]
+
+
+def slide_columns(values: np.ndarray, size: int, extreme: np.ufunc) -> np.ndarray:
+    """Return the extreme of `size` vertical neighbours; beyond the edge, edge pixels repeat.
+
+    Args:
+        values: (h, w).
+        size: in pixels, odd.
+        extreme: np.minimum or np.maximum.
+
+    Returns:
+        An array like `values`.
+    """
+    rows = np.arange(-(size // 2), len(values) + size // 2)
+    values = values[rows.clip(0, len(values) - 1)]
+    reach = 1  # rows that each value covers so far
+    while reach < size:
+        step = min(reach, size - reach)
+        values = extreme(values[step:], values[:-step])
+        reach += step
+    return values
+
+
+def slide(values: np.ndarray, size: int, extreme: np.ufunc) -> np.ndarray:
+    """Return the extreme of the size x size neighbours; the rest is as in `slide_columns`."""
+    return slide_columns(slide_columns(values, size, extreme).T, size, extreme).T
+
+
+def opening(values: np.ndarray, size: int) -> np.ndarray:
+    """Remove what is bright and narrower than `size` pixels (odd)."""
+    return slide(slide(values, size, np.minimum), size, np.maximum)
+
+
+def add_margin(values: np.ndarray, size: int) -> np.ndarray:
+    """Put `size` zeros around an image: faster than np.pad."""
+    padded = np.zeros(np.add(values.shape, 2 * size), values.dtype)
+    padded[size:-size, size:-size] = values
+    return padded
+
+
+def bounding_box(mask: np.ndarray) -> tuple:
+    """Return the box around what is True: left, top, and right and bottom exclusive.
+
+    Args:
+        mask: bool (..., h, w).
+
+    Returns:
+        Four int (...). An empty mask gives the whole image.
+    """
+    left, right = _extent(mask.any(axis=-2))
+    top, bottom = _extent(mask.any(axis=-1))
+    return left, top, right, bottom
+
+
+def _extent(lines):
+    """Return the index of the first True along the last axis, and that after the last one."""
+    return lines.argmax(axis=-1), lines.shape[-1] - lines[..., ::-1].argmax(axis=-1)
+
+
+def grow(mask: np.ndarray) -> np.ndarray:
+    """Grow a mask by one pixel in all eight directions: bool (h, w)."""
+    wide = mask.copy()
+    wide[:, 1:] |= mask[:, :-1]
+    wide[:, :-1] |= mask[:, 1:]
+    grown = wide.copy()
+    grown[1:] |= wide[:-1]
+    grown[:-1] |= wide[1:]
+    return grown
+
+
+def label_parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the connected parts of a mask; gaps of up to two pixels do not separate parts.
+
+    Args:
+        mask: bool (h, w).
+
+    Returns:
+        Labels int32 (h, w), 0 outside, from 1 on in reading order of each part's first pixel; and
+        boxes int (n, 4): left, top, right, bottom of each part.
+    """
+    grown = grow(add_margin(mask, 2))
+    width, flat = grown.shape[1], grown.ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts, ends = edges[::2], edges[1::2]  # of the runs of pixels along rows
+    first, last = ends.searchsorted(starts - width, "right"), starts.searchsorted(ends - width)
+    root = np.array(connect_runs(first.tolist(), last.tolist()), int)
+    number = (root == np.arange(len(root))).cumsum()[root]
+    labels = np.zeros(flat.size, "int32")
+    labels[flat] = number.repeat(ends - starts)
+    top, left = np.divmod(starts, width)
+    # of the runs before they were grown; right and bottom are negative: the minimum of all
+    sides = left - 1, top - 1, starts - left - ends + 3, 2 - top
+    boxes = np.full((4, number.max(initial=0) + 1), flat.size)
+    for box_side, side in zip(boxes, sides):
+        np.minimum.at(box_side, number, side)
+    return labels.reshape(grown.shape)[2:-2, 2:-2] * mask, abs(boxes.T[1:])
+
+
+def connect_runs(first: list[int], last: list[int]) -> list[int]:
+    """Return for each run the first run that it is connected to, directly or through others.
+
+    Args:
+        first, last: run i touches the runs range(first[i], last[i]) in the row above.
+    """
+    roots = list(range(len(first)))
+    for run, touched in enumerate(map(range, first, last)):
+        for above in touched:
+            while above != roots[above]:
+                above = roots[above]
+            low, high = sorted((above, roots[run]))
+            roots[high] = roots[run] = low
+    for run, root in enumerate(roots):
+        roots[run] = roots[root]
+    return roots

@@ -1,0 +1,122 @@
+"""The command line of mnist_dnn.py. It imports nothing heavy, so that `--help` answers at once."""
+
+import argparse
+from pathlib import Path
+
+WEIGHTS = "mnist_dnn.h5"  # the bundled model
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 512, 0.006
+SYNTHETIC_SHARES = {"dense": 0.4, "cnn": 0.1}  # of synthetic digits, relative to the others
+
+
+def default_patience(epochs: int) -> int:
+    """Return how many epochs without improvement to wait; most is gained near the end."""
+    return max(10, epochs // 2)
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse and check the command line; a wrong one ends the program with a sentence.
+
+    Args:
+        argv: the arguments, by default those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        description="Train a network that reads handwritten digits, or read pictures with one.",
+        usage="python mnist_dnn.py [flags]",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26),
+    )
+    training = _training_flags(parser)
+    _model_flags(parser)
+    _reading_flags(parser)
+    args = parser.parse_args(argv)
+    if args.predict or args.convert:
+        given = [each for each in training if getattr(args, each.dest) != each.default]
+        if given:
+            parser.error(f"{given[0].option_strings[0]} is for training: leave it out")
+    if args.patience is None:
+        args.patience = default_patience(args.epochs)
+    if args.synthetic_share is None:
+        args.synthetic_share = SYNTHETIC_SHARES[args.model]
+    for wrong, message in _checks(args):
+        if wrong:
+            parser.error(message)
+    return args
+
+
+def _training_flags(parser):
+    """Add the flags that only training knows, and return them."""
+    group = parser.add_argument_group("training")
+    shares = ", ".join(f"{share} for {name}" for name, share in SYNTHETIC_SHARES.items())
+    add = group.add_argument
+    return [
+        add("--data-dir", metavar="DIR", help="train on the pictures in DIR/train/0-9 and "
+            "DIR/test/0-9 instead of MNIST"),
+        add("--epochs", metavar="N", type=int, default=EPOCHS, help="at most; more epochs give "
+            "higher accuracy (default: %(default)s)"),
+        add("--batch-size", metavar="N", type=int, default=BATCH_SIZE,
+            help="images in one step (default: %(default)s)"),
+        add("--learning-rate", metavar="X", type=float, default=LEARNING_RATE,
+            help="highest rate; it falls along a cosine (default: %(default)s)"),
+        add("--patience", metavar="N", type=int, help="epochs without improvement before training "
+            "stops (default: half of --epochs, at least 10)"),
+        add("--seed", metavar="N", type=int, default=0,
+            help="the same seed gives the same weights (default: %(default)s)"),
+        add("--synthetic-share", metavar="X", type=float, help="synthetic digits to mix in, "
+            f"relative to the others, 10,000 to 40,000; 0 for none (default: {shares})"),
+        add("--model", choices=SYNTHETIC_SHARES, default="dense",
+            help="network to train (default: %(default)s)"),
+        add("--ensemble", metavar="N", type=int, default=1, help="train N networks and save one "
+            "model that averages their probabilities (default: %(default)s)"),
+        add("--teacher", metavar="MODEL", help="distil this model: learn its soft targets instead "
+            "of the labels"),
+        add("--start-from", metavar="MODEL", help="fine-tune this model on MNIST and --data-dir "
+            "together, at a tenth of the learning rate"),
+        add("--resume", action="store_true",
+            help="continue an interrupted run; give it the same flags"),
+        add("--distributed", action="store_true",
+            help="share the work with other machines or GPUs, see docs/scaling.md"),
+        add("--overwrite", action="store_true",
+            help="replace the model at --output even if it is better"),
+        add("--output", metavar="NAME", default=WEIGHTS, help="model to write: name.h5, "
+            "name.keras, name.tflite or a SavedModel folder (default: %(default)s)"),
+    ]  # fmt: skip
+
+
+def _model_flags(parser):
+    add = parser.add_argument_group("model").add_argument
+    add("--weights", metavar="MODEL", default=WEIGHTS,
+        help="model for --predict and --convert (default: %(default)s)")  # fmt: skip
+    add("--convert", metavar="NAME",
+        help="save the model under this name, in the format of its ending")  # fmt: skip
+
+
+def _reading_flags(parser):
+    add = parser.add_argument_group("reading").add_argument
+    add("--predict", nargs="+", metavar="PATH",
+        help="read these pictures, and those in these folders; prints CSV")  # fmt: skip
+    add("--explain", metavar="PNG",
+        help="with --predict: draw what was found in the first 20 pictures")  # fmt: skip
+
+
+def _checks(args):
+    """Yield `(whether it is wrong, the message)` for all that flags may not say together."""
+    counts = args.epochs, args.batch_size, args.patience, args.ensemble
+    yield min(counts) < 1, "--epochs, --batch-size, --patience and --ensemble are at least 1"
+    yield args.learning_rate <= 0, "--learning-rate is above 0"
+    yield args.synthetic_share < 0, "--synthetic-share is at least 0"
+    yield not 0 <= args.seed < 2**32, "--seed is 0 to 4294967295"
+    yield bool(args.explain and not args.predict), "--explain needs --predict"
+    yield bool(args.predict and args.convert), "--predict and --convert exclude each other"
+    if args.start_from:
+        yield not args.data_dir, "--start-from needs --data-dir: the pictures to learn"
+        yield (
+            args.ensemble > 1 or args.model != "dense",
+            ("--start-from continues with the model it names: leave out --model and --ensemble"),
+        )
+        yield args.distributed, "--start-from runs on one machine: leave out --distributed"
+    if args.teacher:
+        yield bool(args.start_from), "--teacher is for a new network: leave out --start-from"
+        yield args.distributed, "--teacher runs on one machine: leave out --distributed"
+        yield (
+            Path(args.teacher).resolve() == Path(args.output).resolve(),
+            ("--teacher would be overwritten: choose another name with --output"),
+        )

@@ -1,0 +1,118 @@
+"""Read many picture files and write what they say as CSV."""
+
+import contextlib
+import csv
+import functools
+import itertools
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from digits.cores import in_processes
+from digits.files import find_pictures, open_picture
+from digits.folders import all_digits, read_pictures
+from digits.networks import predict_images
+
+HEADER = "picture", "digits", "confidence", "problem"
+EXPLAINED = 20  # pictures drawn by --explain, at most
+Row = tuple[str, str, str, str]
+
+
+def predict_files(
+    paths: Iterable[str | Path], model: keras.Model, batch_size: int = 256
+) -> Iterator[list[Row]]:
+    """Read picture files: all cores decode them, and the network reads a batch at once.
+
+    Args:
+        paths: file names; for each core, one batch of them is held at a time.
+        model: as for `predict_images`.
+        batch_size: files in a batch.
+
+    Yields:
+        For each batch a list of `(path, digits, confidence, problem)`: the digits in reading
+        order, the product of their probabilities, or else what is wrong with the file.
+    """
+    paths = iter(paths)
+    batches, work = itertools.tee(iter(lambda: list(itertools.islice(paths, batch_size)), []))
+    read = functools.partial(read_pictures, find=all_digits, problem=(ValueError, OSError))
+    for batch, (images, counts, problems) in zip(batches, in_processes(read, work)):
+        rows = iter(predict_images(images, model) if len(images) else ())
+        yield [
+            (path, *_as_text(list(itertools.islice(rows, count))), problem)
+            for path, count, problem in zip(batch, counts, problems)
+        ]
+
+
+def _as_text(rows):
+    """Write probabilities, a list of float32 (10,), as digits and one confidence."""
+    digits = "".join(str(row.argmax()) for row in rows)
+    return digits, f"{np.prod([row.max() for row in rows]):.4f}" if rows else ""
+
+
+def write_table(names: list[str], model: keras.Model, explained: str | None = None) -> int:
+    """Print what pictures say as CSV, batch by batch.
+
+    Args:
+        names: of files and folders.
+        model: as for `predict_images`.
+        explained: PNG to draw the first pictures in, with what was found in them.
+
+    Returns:
+        The exit status: 1 if a picture could not be read.
+    """
+    table = sys.stdout
+    if hasattr(table, "reconfigure"):  # a file may have any name; a notebook has its own stream
+        table.reconfigure(encoding="utf-8", errors="surrogateescape")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # keep the progress bar out of the table
+            failed = _write_rows(table, names, model)
+            if explained:
+                _explain(names, model, explained)
+        return int(failed)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), table.fileno())  # Python flushes it at exit
+        return 1
+
+
+def _write_rows(table, names, model):
+    """Write the rows; return whether one has a problem."""
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(HEADER)
+    shows_progress = sys.stderr.isatty() and not table.isatty()
+    total = sum(1 for _ in find_pictures(names)) if shows_progress else 0
+    progress, failed = keras.utils.Progbar(total, unit_name="picture"), False
+    for rows in predict_files(find_pictures(names), model):
+        writer.writerows((safe_cell(path), *others) for path, *others in rows)
+        table.flush()
+        if total > len(rows):
+            progress.add(len(rows))
+        failed = failed or any(problem for *_, problem in rows)
+    return failed
+
+
+def safe_cell(name: str | Path) -> str:
+    """Return a file name that no spreadsheet runs as a formula, and that stays on one line."""
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], str(name))
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+
+
+def _explain(names, model, output):
+    """Draw the first pictures, where Matplotlib is installed."""
+    pictures = {}
+    for path in itertools.islice(find_pictures(names), EXPLAINED):
+        with contextlib.suppress(ValueError):  # the table says what is wrong with it
+            pictures[path] = open_picture(path)
+    if not pictures:
+        return
+    try:
+        from digits.plots import plot_explanations
+    except ImportError:
+        print(f"No {output}: it needs Matplotlib (python -m pip install matplotlib)")
+        return
+    plot_explanations(pictures, model).savefig(output, dpi=120)
+    print(f"Saved {output}")
