@@ -1,11 +1,13 @@
 """The learned finder: digits of any size and number in a picture, on any paper."""
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image
 
-from digits import finder_network
+from digits.find import NoDigitError
 from digits.finder_network import View, look
-from digits.find import normalise
+from digits.form import normalise
 
 SIDES = 96, 192, 384, 768, 1280  # longest side in pixels, coarse to fine
 LARGEST_SCALE = 1.5  # finer than the picture itself there is nothing to see
@@ -14,102 +16,136 @@ LEGIBLE = 24  # pixels: where digits are as tall, a finer look finds no more of 
 BEST = 26  # pixels: height at which digits are told apart best
 INK_HEIGHT = 52  # pixels: height at which their strokes are taken
 MAX_DIGITS = 200
+TOO_TALL = 45  # pixels: where digits would be taller, a finer look finds parts of them
+CROWDED = 14  # pixels: lower digits run into each other
+BLOCK = 16  # pixels: grid on which is noted where a closer look is worth it
+TOO_MANY = f"There seem to be more than {MAX_DIGITS} digits in the picture. Crop it to fewer."
 OVERLAP, INSIDE = 0.35, 0.65  # of two boxes: from here on both are one digit
 FIT = 0.45  # of a digit's size: how far the box that a pixel foretells may lie from its own
 FAINT, PAPER, FULL = 0.4, 0.15, 0.85  # ink that counts, that is none, and that is all pen
 FEWEST = 6  # pixels of ink in a digit
 
 
-class TooManyDigitsError(ValueError):
-    pass
+class Sight(NamedTuple):
+    """The digits that stand out in a view.
+
+    Attributes:
+        view: what the network sees.
+        boxes: float (n, 4), left, top, right and bottom in pixels of the picture.
+        scores: float32 (n,) in 0-1, strongest first.
+    """
+
+    view: View
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def heights(self) -> np.ndarray:
+        """Return the digits' heights in pixels of the view; a lying one counts half its width."""
+        width, height = (self.boxes[:, 2:] - self.boxes[:, :2]).T * self.view.scale
+        return np.maximum(height, width / 2)
+
+    def typical_height(self) -> float:
+        """Return the median of the heights, weighted by the scores."""
+        heights = self.heights()
+        order = heights.argsort()
+        total = self.scores[order].cumsum()
+        return float(heights[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def find_learned(picture: Image.Image) -> list[tuple[np.ndarray, np.ndarray]]:
+def find_learned(picture: Image.Image) -> tuple[list[tuple[np.ndarray, np.ndarray]], View]:
     """Find the digits in a picture with the learned finder.
 
     Args:
         picture: upright, RGB.
 
     Returns:
-        `(uint8 (28, 28), box float (4,))` for each digit, in no order; boxes are (left, top, right,
-        bottom) in pixels of the picture.
+        `(uint8 (28, 28), box float (4,))` for each digit, in no order, boxes (left, top, right,
+        bottom) in pixels of the picture; and the view in which they were told apart.
+
+    Raises:
+        NoDigitError: there are more than MAX_DIGITS.
     """
-    best = _choose(picture)
-    if best is None:
-        return []
-    view, boxes, scores = best
-    height = _typical_height(boxes, scores)
-    scale = min(BEST / height, LARGEST_SCALE, SIDES[-1] / max(picture.size))
-    if not 0.8 < scale / view.scale < 1.2:
-        again = look(picture, scale, boxes)
-        found = detect(again)
-        if found[1].sum() > 0.8 * scores.sum():
-            view, (boxes, scores) = again, found
-    boxes, scores = _join(boxes, scores)
-    scale = min(INK_HEIGHT / _typical_height(boxes, scores), max(1, view.scale))
-    if scale > 1.25 * view.scale:
-        view = look(picture, scale, boxes)
-    return [(normalise(ink), box) for ink, box in take_ink(view, boxes)]
+    sight = _at_best_scale(picture, _choose_scale(picture))
+    if not len(sight.boxes):
+        return [], sight.view
+    if len(sight.boxes) > MAX_DIGITS:
+        raise NoDigitError(TOO_MANY)
+    sight = _join(sight)
+    view = sight.view
+    scale = min(view.scale * INK_HEIGHT / sight.typical_height(), max(1, view.scale))
+    close = look(picture, scale, sight.boxes) if scale > 1.25 * view.scale else view
+    return [(normalise(ink), box) for ink, box in take_ink(close, sight.boxes)], view
 
 
-def _choose(picture):
-    best = None
+def _choose_scale(picture):
+    """Look at a picture ever closer, and return what is seen at the coarsest scale that suffices."""
+    best, near = None, None
     for side in SIDES:
         scale = side / max(picture.size)
-        if scale > LARGEST_SCALE:
+        if best and scale > LARGEST_SCALE:
             break
-        view = look(picture, scale)
-        boxes, scores = detect(view)
-        if not len(boxes):
-            continue
-        heights = _heights(boxes) * scale
-        evidence = ((scores - 0.3) / 0.5).clip(0, 1) ** 1.5
-        if best is None:
-            new, need = evidence.sum(), 0.15
-        else:
-            margin = 0.15 * (best[1][:, 2:] - best[1][:, :2]).max(axis=1)[:, None]
-            middle = (boxes[:, :2] + boxes[:, 2:])[:, None] / 2
-            known = (middle > best[1][:, :2] - margin) & (middle < best[1][:, 2:] + margin)
-            new = (evidence * np.where(heights < 28, 1, 0.3))[~known.all(axis=2).any(axis=1)].sum()
-            need = 0.25 * best[3] + 0.1
-            if _typical_height(best[1], best[2]) * best[0].scale < 14:
-                need, new = min(need, 0.9 * best[3]), max(new, evidence.sum())
-        if new > need:
-            best = view, boxes, scores, evidence.sum()
-        if best is not None and (
-            (scores.max() > 0.5 and np.quantile(heights, 0.2) > LEGIBLE)
-            or _typical_height(*best[1:3]) * scale > 45
+        sight = detect(look(picture, scale, near))
+        near = _worth_a_look(sight.view)
+        if best is None or _adds(sight, best):
+            best = sight
+        if len(best.boxes) and (
+            np.quantile(best.heights(), 0.2) > LEGIBLE or _tall(best, scale) or not len(near)
         ):
             break
-    return best and best[:3]
+    return best
 
 
-def _heights(boxes):
-    return np.maximum(boxes[:, 3] - boxes[:, 1], (boxes[:, 2] - boxes[:, 0]) / 2)
+def _tall(sight, scale):
+    return sight.typical_height() / sight.view.scale * scale > TOO_TALL
 
 
-def _typical_height(boxes, scores):
-    heights, order = _heights(boxes), _heights(boxes).argsort()
-    total = scores[order].cumsum()
-    return heights[order][np.searchsorted(total, total[-1] / 2)]
+def _worth_a_look(view):
+    """Return boxes (n, 4), in pixels of the picture, around all that may be digits."""
+    height, width = (side // BLOCK for side in view.ink.shape)
+    blocks = view.ink[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK)
+    top, left = np.nonzero(blocks.max(axis=(1, 3)) > PAPER)
+    return np.stack([left, top, left + 1, top + 1], axis=1) * BLOCK / view.scale
 
 
-def detect(view: View, threshold: float = FOUND) -> tuple[np.ndarray, np.ndarray]:
-    """Return digits' boxes float (n, 4), in pixels of the picture, and scores, strongest first."""
-    centre = view.centre
-    highest = centre.copy()
-    padded = np.pad(centre, 1)
-    for i, j in np.ndindex(3, 3):
-        np.maximum(highest, padded[i : i + len(centre), j : j + centre.shape[1]], out=highest)
-    y, x = np.nonzero((centre >= highest) & (centre > threshold))
-    scores = centre[y, x]
-    order = scores.argsort()[::-1][: 2 * MAX_DIGITS]
-    y, x, scores = y[order], x[order], scores[order]
+def _adds(new, old):
+    """Tell whether a closer look finds enough digits that the coarser one missed."""
+    if not len(new.boxes):
+        return False
+    if not len(old.boxes) or old.typical_height() < CROWDED:
+        return new.scores.sum() > 0.9 * old.scores.sum()
+    left_top, right_bottom = old.boxes[:, :2], old.boxes[:, 2:]
+    margin = 0.15 * (right_bottom - left_top).max(axis=1, keepdims=True)
+    middle = (new.boxes[:, :2] + new.boxes[:, 2:])[:, None] / 2
+    inside = ((middle > left_top - margin) & (middle < right_bottom + margin)).all(axis=2)
+    weight = new.scores * np.where(new.heights() < BEST, 1, 0.3)  # tall ones are often parts
+    return weight[~inside.any(axis=1)].sum() > 0.25 * old.scores.sum()
+
+
+def _at_best_scale(picture, sight):
+    """Look again at the scale at which digits are told apart best, unless that finds fewer."""
+    if not len(sight.boxes):
+        return sight
+    scale = sight.view.scale * BEST / sight.typical_height()
+    scale = min(scale, LARGEST_SCALE, SIDES[-1] / max(picture.size))
+    if 0.8 < scale / sight.view.scale < 1.2:
+        return sight
+    again = detect(look(picture, scale, sight.boxes))
+    return again if again.scores.sum() > 0.8 * sight.scores.sum() else sight
+
+
+def detect(view: View) -> Sight:
+    """Find the digits that stand out in a view: peaks of its centres, each with its box."""
+    padded = np.pad(view.centre, 1)
+    height, width = view.centre.shape
+    around = [padded[i : i + height, j : j + width] for i, j in np.ndindex(3, 3)]
+    y, x = np.nonzero((view.centre >= np.maximum.reduce(around)) & (view.centre > FOUND))
+    order = view.centre[y, x].argsort()[::-1][: 2 * MAX_DIGITS]
+    y, x = y[order], x[order]
     boxes = _foretold(view, y, x)
     keep = np.zeros(len(boxes), bool)
-    for i in range(len(boxes)):
-        keep[i] = not _same(boxes[i], boxes[keep]).any()
-    return boxes[keep] / view.scale, scores[keep]
+    for i, box in enumerate(boxes):
+        keep[i] = not _same(box, boxes[keep]).any()
+    return Sight(view, boxes[keep] / view.scale, view.centre[y, x][keep])
 
 
 def _foretold(view, y, x):
@@ -128,11 +164,10 @@ def _same(box, others):
     return (shared > OVERLAP * (own + other - shared)) | (shared > INSIDE * np.minimum(own, other))
 
 
-def _join(boxes, scores):
+def _join(sight):
     """Join the pieces of a stroke that stand on each other."""
-    boxes, scores = boxes.copy(), scores.copy()
+    boxes, height = sight.boxes.copy(), sight.typical_height() / sight.view.scale
     while len(boxes) > 2:
-        height = _typical_height(boxes, scores)
         i, j = np.triu_indices(len(boxes), 1)
         a, b = boxes[i], boxes[j]
         both = np.concatenate([np.minimum(a, b)[:, :2], np.maximum(a, b)[:, 2:]], axis=1)
@@ -145,9 +180,9 @@ def _join(boxes, scores):
         if not joins.any():
             break
         k = np.where(joins, gap, np.inf).argmin()
-        boxes[i[k]], scores[i[k]] = both[k], max(scores[i[k]], scores[j[k]])
-        boxes, scores = np.delete(boxes, j[k], 0), np.delete(scores, j[k])
-    return boxes, scores
+        boxes[i[k]] = both[k]
+        boxes = np.delete(boxes, j[k], 0)
+    return sight._replace(boxes=boxes)
 
 
 def take_ink(view: View, boxes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -68,14 +68,14 @@ def look(picture: Image.Image, scale: float, near: np.ndarray | None = None) -> 
         np.zeros((height // 2, width // 2, 4), "float32"),
         scale,
     )
-    for top, bottom in _tiles(height):
-        for left, right in _tiles(width):
+    for top, bottom in tiles(height):
+        for left, right in tiles(width):
             if near is None or _meets(near * scale, (left, top, right, bottom)):
                 _look_at_tile(small, view, top, bottom, left, right)
     return view
 
 
-def _tiles(length: int) -> Iterator[tuple[int, int]]:
+def tiles(length: int) -> Iterator[tuple[int, int]]:
     """Yield the ends of overlapping stretches, multiples of the stride, that cover a length."""
     count = max(1, -(-(length - OVERLAP) // (TILE - OVERLAP)))
     step = max(STRIDE, -(-(length - OVERLAP) // count // STRIDE) * STRIDE)
@@ -92,7 +92,7 @@ def _look_at_tile(small, view, top, bottom, left, right):
     """Fill in a tile; of what two tiles see, the one in whose middle it lies counts."""
     part = small[top:bottom, left:right].astype("float32")
     missing = [(0, bottom - top - part.shape[0]), (0, right - left - part.shape[1]), (0, 0)]
-    ink, centre, reach = _outputs(_forward(standardise(np.pad(part, missing, mode="edge"))))
+    ink, centre, reach = _outputs(run_network(standardise(np.pad(part, missing, mode="edge")), load_weights()))
     y, x = (OVERLAP // 2 if start else 0 for start in (top, left))
     view.ink[top + y : bottom, left + x : right] = ink[y:, x:]
     y, x, top, bottom, left, right = (side // 2 for side in (y, x, top, bottom, left, right))
@@ -113,12 +113,20 @@ def _outputs(logits):
     return ink, centre, np.logaddexp(logits[..., 5:9], 0) * REACH
 
 
-def _forward(pixels):
-    """Run the network: float32 (h, w, 3), standardised -> logits (h / 2, w / 2, 9 or more)."""
-    weights = iter(load_weights())
+def run_network(pixels: np.ndarray, weights: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Run the network.
+
+    Args:
+        pixels: float32 (h, w, 3), standardised; h and w are multiples of STRIDE.
+        weights: kernel and bias of each layer.
+
+    Returns:
+        Logits, float32 (h / 2, w / 2, 9 or more).
+    """
+    layers = iter(weights)
 
     def block(x, stride=1, activate=True):
-        return convolve(x, *next(weights), stride, activate)
+        return convolve(x, *next(layers), stride, activate)
 
     def joined(low, high):
         return block(block(low).repeat(2, 0).repeat(2, 1) + high)
