@@ -12,7 +12,8 @@ from digits.form import normalise
 SIDES = 96, 192, 384, 768, 1280  # longest side in pixels, coarse to fine
 LARGEST_SCALE = 1.5  # finer than the picture itself there is nothing to see
 FOUND = 0.5  # of a centre: a digit stands here
-LEGIBLE = 24  # pixels: where digits are as tall, a finer look finds no more of them
+WIDE = 384  # pixels: from this side on, a closer look leaves out what is empty
+LEGIBLE = 18  # pixels: where digits are as tall, a finer look finds no more of them
 BEST = 26  # pixels: height at which digits are told apart best
 INK_HEIGHT = 52  # pixels: height at which their strokes are taken
 MAX_DIGITS = 200
@@ -65,38 +66,44 @@ def find_learned(picture: Image.Image) -> tuple[list[tuple[np.ndarray, np.ndarra
     Raises:
         NoDigitError: there are more than MAX_DIGITS.
     """
-    sight = _at_best_scale(picture, _choose_scale(picture))
-    if not len(sight.boxes):
-        return [], sight.view
+    sights, best = _look_ever_closer(picture)
+    if not len(best.boxes):
+        return [], best.view
+    sight = _join(_at_best_scale(picture, sights, best))
     if len(sight.boxes) > MAX_DIGITS:
         raise NoDigitError(TOO_MANY)
-    sight = _join(sight)
     view = sight.view
     scale = min(view.scale * INK_HEIGHT / sight.typical_height(), max(1, view.scale))
     close = look(picture, scale, sight.boxes) if scale > 1.25 * view.scale else view
     return [(normalise(ink), box) for ink, box in take_ink(close, sight.boxes)], view
 
 
-def _choose_scale(picture):
-    """Look at a picture ever closer, and return what is seen at the coarsest scale that suffices."""
-    best, near = None, None
+def _look_ever_closer(picture):
+    """Look at a picture from coarse to fine until no smaller digits are to be expected.
+
+    Returns:
+        All that was seen, and the best of it: the coarsest that misses few digits.
+    """
+    best, near, sights = None, None, []
     for side in SIDES:
         scale = side / max(picture.size)
         if best and scale > LARGEST_SCALE:
             break
-        sight = detect(look(picture, scale, near))
-        near = _worth_a_look(sight.view)
-        if best is None or _adds(sight, best):
-            best = sight
-        if len(best.boxes) and (
-            np.quantile(best.heights(), 0.2) > LEGIBLE or _tall(best, scale) or not len(near)
-        ):
+        sights.append(detect(look(picture, scale, near)))
+        if side >= WIDE:
+            near = _worth_a_look(sights[-1].view)
+        if best is None or _adds(sights[-1], best):
+            best = sights[-1]
+        if len(best.boxes) and _shows_all(sights[-1], best):
             break
-    return best
+    return sights, best
 
 
-def _tall(sight, scale):
-    return sight.typical_height() / sight.view.scale * scale > TOO_TALL
+def _shows_all(sight, best):
+    """Tell whether digits are so tall here that a closer look would find no more of them."""
+    if len(sight.boxes) and np.quantile(sight.heights(), 0.2) > LEGIBLE:
+        return True
+    return best.typical_height() * sight.view.scale / best.view.scale > TOO_TALL
 
 
 def _worth_a_look(view):
@@ -121,16 +128,13 @@ def _adds(new, old):
     return weight[~inside.any(axis=1)].sum() > 0.25 * old.scores.sum()
 
 
-def _at_best_scale(picture, sight):
-    """Look again at the scale at which digits are told apart best, unless that finds fewer."""
-    if not len(sight.boxes):
-        return sight
-    scale = sight.view.scale * BEST / sight.typical_height()
+def _at_best_scale(picture, sights, best):
+    """Return what is seen at the scale at which digits are told apart best, unless it is less."""
+    scale = best.view.scale * BEST / best.typical_height()
     scale = min(scale, LARGEST_SCALE, SIDES[-1] / max(picture.size))
-    if 0.8 < scale / sight.view.scale < 1.2:
-        return sight
-    again = detect(look(picture, scale, sight.boxes))
-    return again if again.scores.sum() > 0.8 * sight.scores.sum() else sight
+    near = [sight for sight in sights if 0.8 < scale / sight.view.scale < 1.25]
+    sight = near[0] if near else detect(look(picture, scale, best.boxes))
+    return sight if sight.scores.sum() > 0.8 * best.scores.sum() else best
 
 
 def detect(view: View) -> Sight:
