@@ -18,9 +18,9 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from digits.dense_numpy import load_dense
-from digits.files import open_picture
+from digits.files import open_picture, upright
 from digits.find import NoDigitError
-from digits.reading import as_text, read_digits
+from digits.reading import DOUBT, as_text, read_digits
 
 
 def load(folder):
@@ -66,7 +66,8 @@ def print_table(rows):
         in_rows = sum(row["same rows"] for row in some) / len(some)
         wrong = sum(row["wrong"] for row in some) / sum(len(row["expected"]) for row in some)
         speed = np.median([row["seconds"] for row in some]) * 1000
-        print(f"| {kind} | {len(some)} | {exact:.2f} | {in_rows:.2f} | {1 - wrong:.3f} | {speed:.0f} |")
+        shares = f"{exact:.2f} | {in_rows:.2f} | {1 - wrong:.3f}"
+        print(f"| {kind} | {len(some)} | {shares} | {speed:.0f} |")
 
 
 def draw_sheet(rows, path):
@@ -74,22 +75,21 @@ def draw_sheet(rows, path):
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    from digits.files import upright
-
     lines = max(1, -(-len(rows) // 3))
     figure = Figure(figsize=(18, 5 * lines), layout="constrained")
     axes = figure.subplots(lines, 3, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, row in zip(axes, rows):
-        width, height = row["image"].size
         picture = upright(row["image"])
-        across, down = (width, height) if (width > height) == (picture.width > picture.height) else (height, width)
-        axis.imshow(picture, cmap="gray", extent=(0, across, down, 0))
+        size = max(row["image"].size) / max(picture.size)
+        extent = (0, picture.width * size, picture.height * size, 0)
+        axis.imshow(picture, cmap="gray", extent=extent)
         for digit in row["digits"]:
             left, top, right, bottom = digit.box
-            sure = "lime" if digit.probabilities.max() >= 0.8 else "orange"
-            axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=sure))
+            colour = "lime" if digit.confidence >= DOUBT else "orange"
+            size = right - left, bottom - top
+            axis.add_patch(Rectangle((left, top), *size, fill=False, color=colour))
             axis.text(left, top, str(digit.probabilities.argmax()), color="red", fontsize=9)
         axis.set_title(f"{row['path']}\n{row['expected'][:60]}\n{row['read'][:60]}", fontsize=8)
     figure.savefig(path, dpi=80)

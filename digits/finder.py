@@ -163,8 +163,10 @@ def _area(boxes):
 
 
 def _same(box, others):
-    shared = np.concatenate([np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])], 1)
-    shared, own, other = _area(shared), _area(box), _area(others)
+    """Tell which boxes are about the same digit as one box."""
+    left_top, right_bottom = np.maximum(box, others)[:, :2], np.minimum(box, others)[:, 2:]
+    shared = (right_bottom - left_top).clip(0).prod(axis=1)
+    own, other = _area(box), _area(others)
     return (shared > OVERLAP * (own + other - shared)) | (shared > INSIDE * np.minimum(own, other))
 
 

@@ -13,17 +13,24 @@ import numpy as np
 from PIL import Image
 
 from digits.cores import in_processes
-from digits.files import open_picture, upright
-from digits.find import NO_DIGIT, NoDigitError, find_digits, inside_frame
-from digits.finder import find_learned
-from digits.finder_network import load_weights
+from digits.files import open_picture
+from digits.find import NO_DIGIT, NoDigitError, examine, without_frame
+from digits.finder import detect, find_learned
+from digits.finder_network import load_weights, look
+from digits.paper import CANVAS_NOISE
 from digits.rows import sort_into_rows
 
 SURE = 0.9  # confidence from which the first reading of one digit stands
 DOUBT = 0.8  # confidence below which an answer is in doubt
 DIGIT = 0.5  # confidence that a digit needs which only the learned finder found
-SEEN = 0.05  # share of its box that the finder must see as ink, for one that it did not find
+SEEN = 0.01  # share of its box that the finder must see as ink, for one that it did not find
 SAME = 0.3  # share of the smaller of two boxes that the other covers: they are about the same ink
+GLANCE = 128  # pixels: longest side at which the finder looks for ink that was overlooked
+ALL = 0.95  # of the ink on a canvas: where a digit holds less, there is another
+FILLED = 0.5  # of a canvas: what takes more of it may be a frame
+WIDE = 1.4  # of its height: a digit that is wider may be several
+MOST = 0.8  # of the ink: where a digit holds less, there is something else
+ALIKE = 0.6  # of a digit's longest side: where the finder's box is shorter, they do not agree
 EVIDENCE = 512  # pixels: longest side of the map of ink by which readings are compared
 BATCH = 1024  # pictures that are read together
 
@@ -71,6 +78,10 @@ class Evidence(NamedTuple):
         right, bottom = np.ceil((np.array(box[2:]) - self.corner) * self.scale).clip(0).astype(int)
         return slice(top, bottom), slice(left, right)
 
+    def share_in(self, box: Box) -> float:
+        """Return the share of the ink that a box holds."""
+        return float(self.ink[self.within(box)].sum() / max(self.ink.sum(), 1e-6))
+
 
 def read_digits(image: Image.Image, predict: Predict) -> list[Digit]:
     """Read every digit in a picture.
@@ -112,9 +123,7 @@ def read_files(
 def as_text(digits: Sequence[Digit]) -> str:
     """Write digits as text, a line for each row."""
     rows = itertools.groupby(digits, key=lambda digit: digit.row)
-    return "\n".join(
-        "".join(str(digit.probabilities.argmax()) for digit in row) for _, row in rows
-    )
+    return "\n".join("".join(str(digit.probabilities.argmax()) for digit in row) for _, row in rows)
 
 
 def _read_all(sources, predict, run):
@@ -123,37 +132,67 @@ def _read_all(sources, predict, run):
     Returns:
         For each source its digits, or the error.
     """
-    answers = _answer(list(run(first_reading, sources)), predict)
-    doubtful = [i for i, digits in enumerate(answers) if _is_doubtful(digits)]
+    readings, explained = zip(*run(first_reading, sources))
+    answers = _answer(readings, predict)
+    doubtful = [i for i, answer in enumerate(answers) if _is_doubtful(answer, explained[i])]
     if doubtful and load_weights():
         readings, evidence = zip(*run(learned_reading, [sources[i] for i in doubtful]))
-        for i, digits, seen in zip(doubtful, _answer(readings, predict), evidence):
-            answers[i] = choose(answers[i], digits, seen)
+        for i, answer, seen in zip(doubtful, _answer(readings, predict), evidence):
+            answers[i] = choose(answers[i], answer, seen) if isinstance(answer, list) else answer
     return [_in_rows(digits) for digits in answers]
 
 
-def first_reading(source: Image.Image | str) -> Reading | ValueError:
-    """Find digits by the classical path: none where it refuses, an error where there is no picture."""
+def first_reading(source: Image.Image | str) -> tuple[Reading | ValueError, bool]:
+    """Find digits by the classical path.
+
+    Returns:
+        The reading, empty where there is no digit, or the error where there is no picture; and
+        whether it is one digit, and the learned finder agrees.
+    """
     try:
-        return find_digits(_opened(source))
+        image = _opened(source)
+        reading, contrast = examine(image)
     except NoDigitError:
-        return []
+        return [], False
     except ValueError as error:
-        return error
+        return error, True
+    return reading, len(reading) == 1 and _agrees(image, contrast, reading[0][1])
 
 
-def learned_reading(source: Image.Image | str) -> tuple[Reading, Evidence]:
-    """Find digits by the learned finder, and say where it sees ink."""
-    image = _opened(source)
-    picture = upright(image)
-    size = max(image.size) / max(picture.size)
-    picture, corner = inside_frame(picture)
-    found, view = find_learned(picture.convert("RGB"))
-    boxes = [np.rint((box + corner) * size).astype(int) for _, box in found]
+def learned_reading(source: Image.Image | str) -> tuple[Reading | ValueError, Evidence | None]:
+    """Find digits by the learned finder, and say where it sees ink; or that there are too many."""
+    picture, corner, size = without_frame(_opened(source))
+    try:
+        found, view = find_learned(picture.convert("RGB"))
+    except NoDigitError as error:
+        return error, None
+    boxes = [np.rint(box * size + np.tile(corner, 2)).astype(int) for _, box in found]
     factor = -(-max(view.ink.shape) // EVIDENCE)
     ink = np.asarray(Image.fromarray(view.ink).reduce(factor))
-    evidence = Evidence(ink, corner[:2] * size, view.scale / factor / size)
+    evidence = Evidence(ink, corner, view.scale / factor / size)
     return [(pixels, box) for (pixels, _), box in zip(found, boxes)], evidence
+
+
+def _agrees(image, contrast, box):
+    """Tell whether the learned finder, at a glance, sees the same digit and no other ink.
+
+    On a canvas without noise the classical path is exact: there it is enough that the box holds
+    all ink, is not too wide, and lies within the canvas.
+    """
+    if contrast is None or not load_weights():
+        return True
+    width, height = np.subtract(box[2:], box[:2])
+    if contrast.noise <= CANVAS_NOISE:
+        ink = Evidence(contrast.levels.clip(0), contrast.corner, contrast.scale)
+        within = width * height < FILLED * image.width * image.height and min(box[:2]) > 0
+        if ink.share_in(box) > ALL and width < WIDE * height and within:
+            return True
+    picture, corner, size = without_frame(image)
+    sight = detect(look(picture.convert("RGB"), GLANCE / max(picture.size)))
+    ink = Evidence(sight.view.ink, corner, sight.view.scale / size)
+    longest = (sight.boxes[:, 2:] - sight.boxes[:, :2]).max(axis=1) * size
+    one = len(longest) == 1 and longest[0] > ALIKE * max(width, height)
+    return one and ink.share_in(box) > MOST
 
 
 def _opened(source):
@@ -167,17 +206,15 @@ def _answer(readings, predict):
     return [
         reading
         if isinstance(reading, ValueError)
-        else [
-            Digit(pixels, next(probabilities), tuple(map(int, box))) for pixels, box in reading
-        ]
+        else [Digit(pixels, next(probabilities), tuple(map(int, box))) for pixels, box in reading]
         for reading in readings
     ]
 
 
-def _is_doubtful(digits):
+def _is_doubtful(digits, explained):
     if isinstance(digits, ValueError):
         return False
-    return len(digits) != 1 or digits[0].confidence < SURE
+    return len(digits) != 1 or digits[0].confidence < SURE or not explained
 
 
 def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[Digit]:
@@ -198,11 +235,11 @@ def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[
         if old and new:
             both = _explained(old, evidence), _explained(new, evidence)
             chosen += old if both[0] >= both[1] else new
-        elif old and (not second or evidence.ink[evidence.within(old[0].box)].mean() > SEEN):
+        elif old and evidence.ink[evidence.within(old[0].box)].mean() > SEEN:
             chosen += old
         elif new and new[0].confidence > DIGIT:
             chosen += new
-    return chosen or first
+    return chosen
 
 
 def _rivals(first, second):
@@ -222,8 +259,9 @@ def _rivals(first, second):
 
 def _shared(boxes):
     """Return which share of the smaller of each two boxes both cover: float (n, n)."""
-    corners = np.maximum(boxes[:, None, :2], boxes[:, :2]), np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    shared = (corners[1] - corners[0]).clip(0).prod(axis=2)
+    left_top = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    right_bottom = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    shared = (right_bottom - left_top).clip(0).prod(axis=2)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return shared / np.minimum(areas[:, None], areas).clip(1)
 

@@ -1,12 +1,13 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from PIL import Image
 
 from digits import finder_network
-from digits.finder import MAX_DIGITS, TooManyDigitsError, detect, take_ink
-from digits.finder_network import View, convolve, load_weights, look, run_network, tiles
+from digits.finder import detect, take_ink
+from digits.finder_network import View, convolve, load_weights, run_network, tiles
 
 
 def small_unet():
@@ -52,7 +53,7 @@ def test_tiles_cover_a_length_and_overlap(length):
     ends = list(tiles(length))
     assert ends[0][0] == 0 and ends[-1][1] == length
     assert all(start < end and (end - start) <= finder_network.TILE for start, end in ends)
-    assert all(after[0] < before[1] for before, after in zip(ends, ends[1:]))
+    assert all(after[0] < before[1] for before, after in itertools.pairwise(ends))
     assert all(side % finder_network.STRIDE == 0 for tile in ends for side in tile)
 
 
@@ -93,7 +94,7 @@ TWO = np.array([[10, 10, 30, 50], [30, 12, 52, 50]])
 def test_touching_digits_are_told_apart():
     strokes = [(10, 10, 30, 50, 0), (30, 12, 52, 50, 1)]  # one blob of ink
     view = view_of(TWO, strokes)
-    boxes, scores = detect(view)
+    _, boxes, scores = detect(view)
     assert scores == pytest.approx([0.9, 0.9])
     assert sorted(boxes.tolist()) == TWO.tolist()
     assert sorted(box.tolist() for _, box in take_ink(view, boxes)) == TWO.tolist()
@@ -115,11 +116,11 @@ def test_lines_belong_to_no_digit():
 
 def test_a_centre_seen_twice_is_one_digit():
     view = view_of(np.array([[10, 10, 30, 50], [12, 10, 32, 54]]), [])
-    boxes, _ = detect(view)
+    boxes = detect(view).boxes
     assert len(boxes) == 1
 
 
 def test_boxes_are_in_pixels_of_the_picture():
     view = view_of(TWO, [(10, 10, 30, 50, 0)])._replace(scale=0.5)
-    boxes, _ = detect(view)
+    boxes = detect(view).boxes
     assert sorted(boxes.tolist()) == (2 * TWO).tolist()
