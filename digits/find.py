@@ -6,6 +6,8 @@ A photo, scan or drawing becomes 28x28 grey levels, ink bright on black, in thes
     -> connected parts -> digits -> pen width, size and position as in MNIST
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image, ImageChops
 
@@ -30,6 +32,22 @@ MIN_PHOTO = 0.2  # of a screenshot: a smaller box inside is no framed photo
 FILLED = 0.75  # of a photo: at least this much differs in colour from the frame around it
 SAME_COLOUR = 8  # grey levels: the largest difference within one colour
 NO_DIGIT = "No digit stands out from the background. Use a darker pen, more light or a closer shot."
+
+
+class Contrast(NamedTuple):
+    """How far each pixel lies from the paper.
+
+    Attributes:
+        levels: float32 (h, w) in grey levels at working size, ink positive.
+        noise: of the paper, sigma in grey levels.
+        corner: of the levels, float (2,), in pixels of the upright picture.
+        scale: pixels of the levels to a pixel of the upright picture.
+    """
+
+    levels: np.ndarray
+    noise: float
+    corner: np.ndarray
+    scale: float
 
 
 class NoDigitError(ValueError):
@@ -69,18 +87,48 @@ def find_digits(image: Image.Image) -> list[tuple[np.ndarray, Box]]:
     Raises:
         NoDigitError: no digit stands out from the background.
     """
+    return examine(image)[0]
+
+
+def examine(image: Image.Image) -> tuple[list[tuple[np.ndarray, Box]], Contrast | None]:
+    """Find well-separated digits, and tell what they were found in.
+
+    Args:
+        image: as for `find_digits`.
+
+    Returns:
+        The digits, and the contrast of the ink to its paper: None for images in MNIST's form.
+
+    Raises:
+        NoDigitError: no digit stands out from the background.
+    """
     if image.mode == "L" and image.size == (28, 28):
         pixels, box = np.array(image), image.getbbox()
         if box and is_normalised(pixels[None])[0]:
-            return [(pixels, box)]
+            return [(pixels, box)], None
+    picture, corner, scale = without_frame(image)
+    contrast, noise = _measure(picture)
+    inks, found = zip(*_find_ink(picture, contrast, noise))
+    boxes = np.array(found) * scale + np.tile(corner, 2)
+    digits = [
+        (normalise(inks[i]), tuple(map(round, boxes[i].tolist()))) for i in reading_order(boxes)
+    ]
+    return digits, Contrast(
+        contrast, noise, corner, max(contrast.shape) / max(picture.size) / scale
+    )
+
+
+def without_frame(image: Image.Image) -> tuple[Image.Image, np.ndarray, float]:
+    """Turn a picture upright, reduce it if it is large, and cut off its frame.
+
+    Returns:
+        The picture; its left top corner, float (2,), and the size of its pixels, in pixels of the
+        upright picture as it was.
+    """
     picture = upright(image)
     scale = max(image.size) / max(picture.size)
     picture, corner = inside_frame(picture)
-    inks, found = zip(*_find_ink(picture))
-    boxes = (np.array(found) + corner) * scale
-    return [
-        (normalise(inks[i]), tuple(map(round, boxes[i].tolist()))) for i in reading_order(boxes)
-    ]
+    return picture, corner[:2] * scale, scale
 
 
 def reading_order(boxes: np.ndarray) -> list[int]:
@@ -142,18 +190,21 @@ def _unlike_corner(picture):
     return np.asarray(ImageChops.difference(picture, corner).convert("L")) > SAME_COLOUR
 
 
-def _find_ink(picture, near=None):
+def _measure(picture):
+    small = shrink(picture)
+    if min(small.size) < MIN_SIDE:
+        raise NoDigitError(NO_DIGIT)
+    return measure_contrast(small)
+
+
+def _find_ink(picture, contrast, noise, near=None):
     """Find the digits in a picture, or what belongs to the one digit in the box `near`.
 
     Returns:
         A list of `(ink float32 (h, w) in 0-1, box float (4,) in pixels of the picture)`; this box
         and `near` are (left, top, right, bottom).
     """
-    small = shrink(picture)
-    if min(small.size) < MIN_SIDE:
-        raise NoDigitError(NO_DIGIT)
-    scale = max(picture.size) / max(small.size)
-    contrast, noise = measure_contrast(small)
+    scale = max(picture.size) / max(contrast.shape)
     digits = []
     for mask, box in _candidates(contrast, noise, None if near is None else near / scale):
         try:
@@ -203,7 +254,8 @@ def _look_closer(picture, box):
     margin = 0.5 * max(box[2:] - box[:2]) * np.array([-1, -1, 1, 1])
     frame = (box + margin).clip(0, [*picture.size, *picture.size]).astype(int)
     corner = np.tile(frame[:2], 2)
-    close = _find_ink(picture.crop(tuple(frame)), near=box - corner)
+    crop = picture.crop(tuple(frame))
+    close = _find_ink(crop, *_measure(crop), near=box - corner)
     return [(ink, found + corner) for ink, found in close]
 
 
