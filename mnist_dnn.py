@@ -325,7 +325,7 @@ def predict_digits(image: Image.Image, model: keras.Model) -> list[tuple[int, np
         NoDigitError: no digit stands out from the background.
     """
     found = read_digits(image, lambda images: predict_images(images, model))
-    return [(int(row.argmax()), row, box) for _, row, box in found]
+    return [(int(each.probabilities.argmax()), each.probabilities, each.box) for each in found]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -44,7 +44,7 @@ def save_as_images(images: np.ndarray, labels: np.ndarray, folder: Path | str) -
 def _holds(path, image):
     """Tell whether a file holds exactly this image, uint8 (28, 28)."""
     try:
-        return path.is_file() and np.array_equal(open_picture(path), image)
+        return path.is_file() and np.array_equal(np.asarray(open_picture(path)), image)
     except ValueError:
         return False
 

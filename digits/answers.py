@@ -2,14 +2,13 @@
 
 import base64
 import io
-import itertools
 
 import numpy as np
 from PIL import Image
 
 from digits.files import open_picture
 from digits.live_model import Predict
-from digits.reading import DOUBT, read_digits
+from digits.reading import DOUBT, Digit, as_text, read_digits
 
 
 def read_picture(data: bytes, predict: Predict, preview: bool = False) -> dict:
@@ -29,13 +28,10 @@ def read_picture(data: bytes, predict: Predict, preview: bool = False) -> dict:
     image = open_picture(io.BytesIO(data))
     found = read_digits(image, predict)
     scale = max(Image.open(io.BytesIO(data)).size) / max(image.size)  # large JPEGs open reduced
-    digits = [describe(digit, scale, preview) for digit in found]
-    rows = itertools.groupby(zip(found, digits), key=lambda pair: pair[0][3:])  # by row, if known
-    text = "\n".join("".join(str(digit["digit"]) for _, digit in row) for _, row in rows)
-    return {"text": text} | summarise(digits)
+    return {"text": as_text(found)} | summarise([describe(each, scale, preview) for each in found])
 
 
-def describe(found: tuple, scale: float, preview: bool) -> dict:
+def describe(found: Digit, scale: float, preview: bool) -> dict:
     """Return the fields of one digit.
 
     Args:
@@ -43,16 +39,14 @@ def describe(found: tuple, scale: float, preview: bool) -> dict:
         scale: pixels of the picture as it was sent to one of the picture that was read.
         preview: whether to return its 28x28 pixels as well.
     """
-    pixels, probabilities, box = found[:3]
-    confidence = float(probabilities.max())
     digit = {
-        "digit": int(probabilities.argmax()),
-        "confidence": confidence,
-        "probabilities": probabilities.tolist(),
-        "sure": confidence >= DOUBT,
-        "box": [round(edge * scale) for edge in box],
+        "digit": int(found.probabilities.argmax()),
+        "confidence": found.confidence,
+        "probabilities": found.probabilities.tolist(),
+        "sure": found.confidence >= DOUBT,
+        "box": [round(edge * scale) for edge in found.box],
     }
-    return digit | ({"preview": png_url(pixels)} if preview else {})
+    return digit | ({"preview": png_url(found.pixels)} if preview else {})
 
 
 def summarise(digits: list[dict]) -> dict:

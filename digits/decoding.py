@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from digits.files import open_picture
-from digits.find import NoDigitError, find_digits, pil_to_mnist
+from digits.find import NoDigitError, pil_to_mnist
 from digits.form import is_normalised
 
 MAX_BYTES = 2**29  # of a file: 50 million pixels of three 16-bit channels take 300 million
@@ -35,7 +35,7 @@ def read_pictures(
     problems, small = [""] * len(paths), {}
     for i, path in enumerate(paths):
         try:
-            image = _open(path)
+            image = open_file(path)
             if image.mode == "L" and image.size == (28, 28):
                 small[i] = image
             else:
@@ -52,11 +52,6 @@ def read_pictures(
     return digits, [len(each) for each in found], problems
 
 
-def all_digits(image: Image.Image) -> list[np.ndarray]:
-    """Return the digits in a picture, in reading order, each uint8 (28, 28)."""
-    return [pixels for pixels, _ in find_digits(image)]
-
-
 def one_digit(image: Image.Image) -> list[np.ndarray]:
     """Return a list of the one digit in a picture, uint8 (28, 28)."""
     return [pil_to_mnist(image)]
@@ -67,8 +62,13 @@ def _stack(pictures):
     return np.array([*pictures], "uint8").reshape(-1, 28, 28)
 
 
-def _open(path):
-    """Open a picture; of pipes only those that the shell passes on, as in `<(command)`."""
+def open_file(path: str | Path) -> Image.Image:
+    """Open a picture file; of pipes only those that the shell passes on, as in `<(command)`.
+
+    Raises:
+        ValueError: it is no picture, broken or too large.
+        OSError: it may not be read.
+    """
     try:
         status = os.stat(path)
     except OSError:

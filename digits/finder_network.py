@@ -92,9 +92,8 @@ def _look_at_tile(small, view, top, bottom, left, right):
     """Fill in a tile; of what two tiles see, the one in whose middle it lies counts."""
     part = small[top:bottom, left:right].astype("float32")
     missing = [(0, bottom - top - part.shape[0]), (0, right - left - part.shape[1]), (0, 0)]
-    ink, centre, reach = _outputs(
-        run_network(standardise(np.pad(part, missing, mode="edge")), load_weights())
-    )
+    x = standardise(np.pad(part, missing, mode="edge"))
+    ink, centre, reach = _outputs(run_network(x, load_weights() or []))
     y, x = (OVERLAP // 2 if start else 0 for start in (top, left))
     view.ink[top + y : bottom, left + x : right] = ink[y:, x:]
     y, x, top, bottom, left, right = (side // 2 for side in (y, x, top, bottom, left, right))

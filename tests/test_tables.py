@@ -43,9 +43,13 @@ def test_predict_prints_a_row_for_each_file(model_path, legible, tmp_path, capsy
     assert main(["--predict", *paths, *flags]) == 1
     rows = read_table(capsys)
     assert [row[0] for row in rows] == paths and explained.exists()
-    assert rows[0][1] == str(legible[1][0]) and 0.95 < float(rows[0][2]) <= 1 and not rows[0][3]
-    assert rows[1][1:3] == ["", ""] and rows[1][3].startswith("Expected a PNG")
-    assert rows[2][3] == "There is no such file"
+    assert (
+        rows[0][1] == str(legible[1][0])
+        and 0.95 < float(rows[0][2]) <= 1
+        and rows[0][3:] == ["", ""]
+    )
+    assert rows[1][1:4] == ["", "", ""] and rows[1][4].startswith("Expected a PNG")
+    assert rows[2][4] == "There is no such file"
 
 
 def test_predict_reads_folders_as_it_reads_each_picture(model, model_path, folders, capsys):
@@ -55,9 +59,10 @@ def test_predict_reads_folders_as_it_reads_each_picture(model, model_path, folde
     assert main(["--predict", str(folders), "--weights", str(model_path)]) == 0
     rows = read_table(capsys)
     assert [row[0] for row in rows] == sorted(str(path) for path in folders.rglob("*/*.png"))
-    for path, digits, confidence, _ in rows[::40]:
+    for path, digits, confidence, doubt, _ in rows[::40]:
         digit, probabilities = predict_pil_image(Image.open(path), model)
         assert (digits, confidence) == (str(digit), f"{probabilities.max():.4f}")
+        assert doubt == ("perhaps no digit" if probabilities.max() < 0.8 else "")
     assert main(["--predict", str(folders / "empty"), "--weights", str(model_path)]) == 1
     assert "There is no picture in this folder" in capsys.readouterr().out
 
@@ -67,7 +72,7 @@ def test_several_digits_make_one_row(model, sheet, tmp_path):
     sheet.save(path)
     (a, p, _), (b, q, _) = predict_digits(sheet, model)
     ((row,),) = predict_files([path], model)
-    assert row == (path, f"{a}{b}", f"{p.max() * q.max():.4f}", "")
+    assert row == (path, f"{a}{b}", f"{min(p.max(), q.max()):.4f}", "", "")
 
 
 def test_files_without_end_are_read_in_batches(model, legible, tmp_path):
@@ -88,7 +93,7 @@ def test_many_files_are_read_by_all_cores_as_few_are_by_one(model, folders):
     for one, other in zip(few, many, strict=True):
         assert one[:2] + one[3:] == other[:2] + other[3:]
         assert float(one[2] or 0) == pytest.approx(float(other[2] or 0), abs=2e-4)
-    assert [path for path, *_ in many[:-1]] == paths and "Too many levels" in many[-1][3]
+    assert [path for path, *_ in many[:-1]] == paths and "Too many levels" in many[-1][4]
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no names there")
@@ -146,7 +151,7 @@ def test_the_table_is_whole_and_the_progress_bar_beside_it(model_path, folders):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, timeout=300)
     header, *rows = csv.reader(io.StringIO(os.fsdecode(done.stdout), newline=""))
     assert done.returncode == 1 and header == list(HEADER) and len(rows) == 401
-    problems = [Path(path).name for path, _, _, problem in rows if problem]
+    problems = [Path(path).name for path, *_, problem in rows if problem]
     assert problems == [name.replace("\n", "\\n")]
     assert "401/401" in os.read(terminal, 100_000).decode()
 
