@@ -7,6 +7,7 @@ import pytest
 from paper import draw_paper
 from PIL import Image, ImageDraw, ImageFilter
 
+from digits.cores import in_processes
 from digits.dense_numpy import load_dense
 from digits.find import NoDigitError
 from digits.finder_network import load_weights
