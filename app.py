@@ -9,16 +9,15 @@ Nothing that people send is stored or logged. `create_app` also runs on any othe
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a single picture gains nothing from more
 
-import numpy as np
 from flask import Blueprint, Flask, current_app, json, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug import Response
@@ -30,11 +29,11 @@ from werkzeug.exceptions import (
 )
 
 from digits.answers import read_picture
-from digits.dense_numpy import UnknownModelError, load_dense, require_model
+from digits.live_model import LiveModel, Predict
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
 
 MODEL = "mnist_dnn.h5"
-THREADS = 64  # of each worker: all but one wait for slow clients
+THREADS = 64  # of each worker; most of them wait for slow clients
 GRACE = 10  # seconds that requests in flight may take after SIGTERM
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
@@ -48,7 +47,6 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
-
 CORS = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Content-Type",
@@ -58,52 +56,16 @@ CORS = {
 views = Blueprint("views", __name__)
 
 
-def load_predict(path: Path | str) -> Callable[[np.ndarray], np.ndarray]:
-    """Load a model for serving, without TensorFlow if it is a stack of Dense layers in a .h5 file.
-
-    Returns:
-        A function from uint8 (n, 28, 28), ink bright, to probabilities, float32 (n, 10).
+def load_model() -> Predict:
+    """Return the model as a function, loaded and warm.
 
     Raises:
-        FileNotFoundError: there is no model at `path`.
-        ValueError: the file there is not a model that reads digits.
+        ServiceUnavailable: there is no model, or it cannot be loaded.
     """
-    require_model(path)
     try:
-        return load_dense(path)
-    except UnknownModelError:
-        from digits.quiet import load_tensorflow
-
-        load_tensorflow()
-        from digits.networks import predict_images
-        from digits.saving import load_trained_model
-
-        model = load_trained_model(path)
-        predict_images(np.zeros((1, 28, 28), "uint8"), model)  # the first call is slow
-        return lambda images: predict_images(images, model)
-
-
-class Reader:
-    """The model: loaded once, at the start or as soon as there is one, and used by all threads."""
-
-    def __init__(self, model_path: Path | str):
-        self.model_path = model_path
-        self.predict: Callable[[np.ndarray], np.ndarray] | None = None
-        self.lock = threading.Lock()
-
-    def load(self) -> Callable[[np.ndarray], np.ndarray]:
-        """Return the model as a function, loaded and warm.
-
-        Raises:
-            ServiceUnavailable: there is no model, or it cannot be loaded.
-        """
-        with self.lock:
-            if self.predict is None:
-                try:
-                    self.predict = load_predict(self.model_path)
-                except (OSError, ValueError) as error:
-                    raise ServiceUnavailable(str(error)) from error
-        return self.predict
+        return current_app.extensions["model"].load()
+    except (OSError, ValueError) as error:
+        raise ServiceUnavailable(str(error)) from error
 
 
 def answer(image: object, preview: bool) -> dict:
@@ -114,7 +76,7 @@ def answer(image: object, preview: bool) -> dict:
         UnprocessableEntity: it is not a picture, or there is no digit in it.
         ServiceUnavailable: there is no model.
     """
-    predict = current_app.extensions["reader"].load()
+    predict = load_model()
     data = decode_picture(image)
     try:
         return read_picture(data, predict, preview)
@@ -154,7 +116,7 @@ def openapi() -> Response:
 @views.get("/healthz")
 def healthz() -> Response:
     """Tell whether the model is loaded."""
-    current_app.extensions["reader"].load()
+    load_model()
     return jsonify(status="ready")
 
 
@@ -172,20 +134,25 @@ def explain(error: HTTPException) -> Response:
 def finish(response: Response) -> Response:
     """Add the headers, and receive what is left of a refused request."""
     response.headers.update(HEADERS)
-    origin, allowed = request.headers.get("Origin"), current_app.config["ORIGINS"]
-    if allowed:
-        response.vary.add("Origin")
-    if origin in allowed or (origin and "*" in allowed):
-        response.headers.update(CORS | {"Access-Control-Allow-Origin": origin})
+    allow_origin(response)
     if response.status_code >= 400:
         discard_rest()
     return response
 
 
+def allow_origin(response: Response) -> None:
+    """Let a page of another site read the answer, if that site is allowed to."""
+    origin, allowed = request.headers.get("Origin"), current_app.config["ORIGINS"]
+    if allowed:
+        response.vary.add("Origin")
+    if origin and (origin in allowed or "*" in allowed):
+        response.headers.update(CORS | {"Access-Control-Allow-Origin": origin})
+
+
 def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warm before it is returned.
 
-    Pages of the sites in the environment's MNIST_ALLOW_ORIGIN may ask it.
+    MNIST_ALLOW_ORIGIN in the environment names the sites whose pages may use the API.
 
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
@@ -195,12 +162,13 @@ def create_app(model_path: Path | str | None = None) -> Flask:
     app.config["ORIGINS"] = os.environ.get("MNIST_ALLOW_ORIGIN", "").split()
     app.json = provider = DefaultJSONProvider(app)
     provider.sort_keys = False
-    app.extensions["reader"] = Reader(model_path or os.environ.get("MNIST_MODEL", MODEL))
+    model = LiveModel(model_path or os.environ.get("MNIST_MODEL", MODEL))
+    app.extensions["model"] = model
     app.register_blueprint(views)
     try:
-        app.extensions["reader"].load()
-    except ServiceUnavailable as error:
-        print(f"Warning: {error.description}", file=sys.stderr)
+        model.load()
+    except (OSError, ValueError) as error:
+        print(f"Warning: {error}", file=sys.stderr)
     return app
 
 
@@ -268,14 +236,22 @@ def main(argv: list[str] | None = None) -> None:
     serve(address, args.port, args.workers)
 
 
+def create_worker() -> Flask:
+    """Build the application in a process of granian, which alone hears from its parent."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has its parent's handler
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C and SIGTERM after it, from the parent, would make it hang
+    return create_app()
+
+
 def serve(address: str, port: int, workers: int) -> None:
-    """Serve `create_app` with granian until Ctrl-C or SIGTERM; it starts what a crash ended."""
+    """Serve with granian until Ctrl-C or SIGTERM; a worker that crashed is started again."""
     from granian import Granian  # here, since other servers do without it
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
     Granian(
-        f"{Path(__file__).resolve()}:create_app",
+        f"{Path(__file__).resolve()}:create_worker",
         address,
         port,
         interface=Interfaces.WSGI,

@@ -38,7 +38,7 @@ from PIL import Image
 
 from digits import hosts
 from digits.atomic import reserved
-from digits.augment import TEMPERATURE
+from digits.augment import NO_DIGIT, TEMPERATURE, DigitAccuracy
 from digits.batches import Batches, Pictures
 from digits.checkpoint import Checkpoint
 from digits.cores import ProcessEndedError
@@ -56,6 +56,7 @@ from digits.networks import (
     predict_images,
     require_trainable,
 )
+from digits.nondigits import draw_nondigits
 from digits.reading import Box, read_digits
 from digits.runs import open_checkpoints, remove_checkpoints
 from digits.saving import check_output, load_trained_model, save_trained_model
@@ -144,16 +145,19 @@ def add_repeated(pictures: Pictures, own: Pictures, share: float = 0.2) -> Pictu
     return pictures + own.select(np.tile(np.arange(len(own)), times))
 
 
-def draw_synthetic(pictures: Pictures, share: float, seed: int) -> Pictures:
-    """Draw 10,000 to 40,000 digits, in styles that MNIST lacks, to mix into others.
+def draw_extra(pictures: Pictures, share: float, nondigits: int, seed: int) -> Pictures:
+    """Draw what MNIST lacks, to mix in: other styles of writing, and what is no digit.
 
     Args:
-        pictures: the others.
-        share: of synthetic digits, relative to their number; 0 for none.
+        pictures: that it is mixed into.
+        share: of synthetic digits, relative to their number, but 10,000 to 40,000; 0 for none.
+        nondigits: number of these.
         seed: of the drawing.
     """
     count = min(max(round(share * len(pictures)), MIN_SYNTHETIC), MAX_SYNTHETIC)
-    return Pictures(*draw_digits(count if share else 0, seed))
+    labels = np.full(nondigits, NO_DIGIT, "uint8")
+    synthetic = Pictures(*draw_digits(count if share else 0, seed))
+    return synthetic + Pictures(draw_nondigits(nondigits, seed), labels)
 
 
 def build_dnn(
@@ -244,7 +248,7 @@ def _compile(model, steps, warmup_steps, learning_rate):
     model.compile(
         keras.optimizers.AdamW(schedule, weight_decay=0.05),
         loss="categorical_crossentropy",
-        metrics=["accuracy"],
+        metrics=[DigitAccuracy(name="accuracy")],
         # TensorFlow's XLA is several times slower on a CPU
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
@@ -371,9 +375,9 @@ def fit_and_save(args: "argparse.Namespace") -> int:
     output, training, validation, tests = prepare(args)
     networks = build_networks(args)
     before = predict_tests(networks[0], tests) if args.start_from else None
-    synthetic = draw_synthetic(training, args.synthetic_share, args.seed)
-    batches = Batches(training, synthetic, args.batch_size, args.seed, teacher)
-    checkpoints = open_checkpoints(output, networks[0], training + synthetic, args)
+    extra = draw_extra(training, args.synthetic_share, args.nondigits, args.seed)
+    batches = Batches(training, extra, args.batch_size, args.seed, teacher)
+    checkpoints = open_checkpoints(output, networks[0], training + extra, args)
     if args.resume and output.exists() and not checkpoints[0].first_epoch:
         print(f"Nothing to resume beside {output}. Leave out --resume to train anew")
         return 0

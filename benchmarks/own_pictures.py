@@ -1,43 +1,32 @@
-"""Measure how well people's own pictures are read, beside the usual recipes.
+"""Measure how well people's own pictures of one digit are read, beside the usual recipes.
 
-    python benchmarks/own_pictures.py FOLDER [--model mnist_dnn.h5] [--sheet PNG] [--ablate]
+    python benchmarks/own_pictures.py FOLDER [--nondigits FOLDER] [--sheet PNG] [--ablate]
 
-FOLDER holds pictures and a MANIFEST.csv with the columns path, label, source and kind.
+A FOLDER holds pictures and a MANIFEST.csv with the columns path, label, source and kind.
 """
 
 import argparse
-import contextlib
 import csv
 import sys
 import time
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from PIL import Image, ImageOps
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from paper import KINDS, draw_letter, draw_paper, draw_scribble
+sys.path.insert(0, str(ROOT))
+from digits.dense_numpy import load_dense
+from digits.files import open_picture, upright
+from digits.find import NoDigitError, pil_to_mnist
+from digits.reading import FURTHER_READINGS, read_digits
 
-from digits import find as front
-from mnist_dnn import (
-    calibration_error,
-    load_trained_model,
-    open_picture,
-    predict_images,
-    predict_pil_image,
-)
+REFUSED, SEVERAL = -1, -2  # instead of a digit
 
 
 def resize_only(image):
-    """Grey, 28x28: what most demos do."""
-    return np.asarray(ImageOps.exif_transpose(image).convert("L").resize((28, 28)))
-
-
-def resize_and_invert(image):
-    """Invert as well where the picture is light on average."""
-    pixels = resize_only(image)
+    """Grey, 28x28, inverted where it is light on average: what most demos do."""
+    pixels = np.asarray(ImageOps.exif_transpose(image).convert("L").resize((28, 28)))
     return 255 - pixels if pixels.mean() > 127 else pixels
 
 
@@ -58,170 +47,143 @@ def crop_and_centre(image):
     ink = np.where(ink > level, ink, 0)
     height, width = (max(1, round(n * 20 / max(ink.shape))) for n in ink.shape)
     small = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BOX))
-    middle = [(place * small).sum() / small.sum() for place in np.indices(small.shape)]
+    middle = [(index * small).sum() / small.sum() for index in np.indices(small.shape)]
     top, left = (min(max(round(14 - m), 0), 28 - n) for m, n in zip(middle, small.shape))
     out = np.zeros((28, 28))
     out[top : top + height, left : left + width] = small / small.max() * 255
     return out.astype("uint8")
 
 
-RECIPES = {
-    "resize to 28x28": resize_only,
-    "and invert by the mean": resize_and_invert,
-    "crop, 20x20 box, centre of mass": crop_and_centre,
-    "ours": front.pil_to_mnist,
-}
+def by_recipe(recipe):
+    """Return a reader of one digit: (image, predict) -> (digit, what the network saw)."""
 
-STEPS = {  # name: what in `digits` is replaced by what
-    "the ink's direction in colour": (
-        "paper._ink_direction",
-        lambda away: np.full(len(away), -(3**0.5) / len(away)),
-    ),
-    "a curved surface of paper": (
-        "paper._paper_colours",
-        lambda colours: np.median(colours, axis=1, keepdims=True),
-    ),
-    "light and shadows taken out": ("paper._light", lambda contrast: 0),
-    "ruled lines taken out": ("paper._without_rules", lambda contrast: contrast),
-    "polarity by thin strokes": ("paper._is_lighter", lambda contrast: False),
-    "pen width as in MNIST": ("form._set_pen_width", lambda ink: ink),
-    "a closer look at small digits": ("find.SMALL_DIGIT", 0),
-    "less weight at the border": ("parts.BORDER_WEIGHT", 1),
-    "a stricter look at paper": ("find.INK_SHARES", (0.3, 0.3)),
+    def read(image, predict):
+        pixels = recipe(image)
+        return predict(pixels[None])[0].argmax(), pixels
+
+    return read
+
+
+def by_readings(further):
+    """Return a reader that chooses among the first reading and these further ones."""
+
+    def read(image, predict):
+        digits = read_digits(image, predict, further)
+        if len(digits) > 1:
+            return SEVERAL, digits[0].pixels
+        return digits[0].probabilities.argmax(), digits[0].pixels
+
+    return read
+
+
+READERS = {
+    "resize to 28x28": by_recipe(resize_only),
+    "crop, 20x20 box, centre of mass": by_recipe(crop_and_centre),
+    "ours": by_readings(FURTHER_READINGS),
+}
+ABLATED = {
+    "the first reading alone": by_recipe(pil_to_mnist),
+    **{
+        f"without {left_out.__name__}": by_readings(
+            [reading for reading in FURTHER_READINGS if reading is not left_out]
+        )
+        for left_out in FURTHER_READINGS
+    },
 }
 
 
 def load(folder):
     """Return rows of the manifest, each with its decoded picture."""
     with open(folder / "MANIFEST.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["label"] in tuple("0123456789")]
+        rows = list(csv.DictReader(file))
     for row in rows:
         row["image"] = open_picture(folder / row["path"])
     return rows
 
 
-def read_all(rows, recipe, model):
-    """Return what the net sees, its answers (-1 where refused), and milliseconds per picture."""
-    pixels, refused, times = np.zeros((len(rows), 28, 28), "uint8"), [], []
-    for i, row in enumerate(rows):
+def read_all(rows, reader, predict):
+    """Add to each row the answer, what the network saw, and the milliseconds it took."""
+    for row in rows:
         start = time.perf_counter()
         try:
-            pixels[i] = recipe(row["image"])
-        except front.NoDigitError:
-            refused.append(i)
-        times.append((time.perf_counter() - start) * 1000)
-    answers = predict_images(pixels, model).argmax(axis=1)
-    answers[refused] = -1
-    return pixels, answers, np.array(times)
+            row["answer"], row["pixels"] = reader(row["image"], predict)
+        except NoDigitError:
+            row["answer"], row["pixels"] = REFUSED, np.zeros((28, 28), "uint8")
+        row["ms"] = (time.perf_counter() - start) * 1000
+        row["right"] = row["answer"] == int(row["label"])
 
 
-def score(rows, answers):
-    """Return a dict of accuracies in percent."""
-    right = answers == [int(row["label"]) for row in rows]
-    of = {key: np.array([row[key] for row in rows]) for key in ("source", "kind")}
-    sources = {name: right[of["source"] == name].mean() * 100 for name in set(of["source"])}
-    return {
-        "all": right.mean() * 100,
-        "sources": np.mean(list(sources.values())),
-        "photos": right[of["kind"] == "photo"].mean() * 100,
-        "drawings": right[of["kind"] == "drawing"].mean() * 100,
-        "refused": (answers < 0).sum(),
-        "worst": sorted(sources.items(), key=lambda item: item[1])[:10],
-    }
+def print_row(name, rows):
+    def share(kinds):
+        right = [row["right"] for row in rows if row["kind"] in kinds]
+        return np.mean(right) if right else float("nan")
+
+    kinds, sources = {row["kind"] for row in rows}, {}
+    for row in rows:
+        sources.setdefault(row["source"], []).append(row["right"])
+    figures = share(kinds), np.mean([np.mean(right) for right in sources.values()])
+    figures += share({"photo"}), share(kinds - {"photo"})
+    refused = sum(row["answer"] < 0 for row in rows)
+    text = " | ".join(f"{figure:.4f}" for figure in figures)
+    speed = np.median([row["ms"] for row in rows])
+    print(f"| {name} | {text} | {refused} | {speed:.1f} |", flush=True)
 
 
-def print_row(name, scores, times):
-    figures = " | ".join(f"{scores[key]:.1f}" for key in ("all", "sources", "photos", "drawings"))
-    print(f"| {name} | {figures} | {scores['refused']} | {np.median(times):.1f} |", flush=True)
-
-
-def draw_sheet(rows, pixels, answers, path):
-    """Draw each mistake: the picture, what the net saw, label and answer."""
+def draw_sheet(rows, path):
+    """Draw each mistake: the picture, what the network saw, label and answer."""
     from matplotlib.figure import Figure
 
-    wrong = [i for i, row in enumerate(rows) if answers[i] != int(row["label"])]
-    lines = max(1, -(-len(wrong) // 7))
+    lines = max(1, -(-len(rows) // 7))
     figure = Figure(figsize=(16, 1.45 * lines), layout="constrained")
     axes = figure.subplots(lines, 14, squeeze=False).reshape(-1, 2)
     for pair in axes.flat:
         pair.set_axis_off()
-    for (left, right), i in zip(axes, wrong):
-        picture = front.upright(rows[i]["image"]).convert("RGB")
+    names = {REFUSED: "refused", SEVERAL: "several"}
+    for (left, right), row in zip(axes, rows):
+        picture = upright(row["image"]).convert("RGB")
         picture.thumbnail((160, 160))
         left.imshow(picture)
-        right.imshow(pixels[i], cmap="gray")
-        left.set_title(rows[i]["path"][-20:], fontsize=6)
-        right.set_title(f"{rows[i]['label']} → {answers[i]}", fontsize=8)
+        right.imshow(row["pixels"], cmap="gray")
+        left.set_title(row["path"][-20:], fontsize=6)
+        right.set_title(f"{row['label']} → {names.get(row['answer'], row['answer'])}", fontsize=8)
     figure.savefig(path, dpi=110)
 
 
-def count_refused_sheets():
-    """Return how many of 600 drawn empty sheets, flat, shadowed, ruled and squared, are refused."""
-    refused = 0
-    for kind in KINDS:
-        rng = np.random.default_rng(1)
-        for _ in range(100):
-            try:
-                front.pil_to_mnist(draw_paper(kind, rng))
-            except front.NoDigitError:
-                refused += 1
-    return refused
-
-
-def share_in_doubt(images, model, doubt=0.9):
-    """Return the percentage of pictures refused, or read with less confidence than `doubt`."""
-    sure = 0
-    for image in images:
-        with contextlib.suppress(front.NoDigitError):
-            sure += predict_pil_image(image, model)[1].max() >= doubt
-    return 100 - 100 * sure / len(images)
-
-
-def time_photos(rows, side, count, model):
-    """Return the median milliseconds for some photos, brought to `side` pixels beforehand."""
-    resized = []
-    for row in [row for row in rows if row["kind"] == "photo"][::8][:count]:
-        picture = front.upright(row["image"]).convert("RGB")
-        shape = [round(length * side / max(picture.size)) for length in picture.size]
-        resized.append({"image": picture.resize(shape)})
-    return np.median(read_all(resized, front.pil_to_mnist, model)[2]) if resized else float("nan")
+def share_given_a_digit(folder, predict, confidence=0.5):
+    """Return the share of pictures without digits that are given one at least this confident."""
+    rows, given = load(folder), 0
+    for row in rows:
+        try:
+            digits = read_digits(row["image"], predict)
+            given += max(digit.probabilities.max() for digit in digits) >= confidence
+        except NoDigitError:
+            pass
+    return given / len(rows)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--nondigits", type=Path, metavar="FOLDER", help="pictures without digits")
     parser.add_argument("--model", default=ROOT / "mnist_dnn.h5")
     parser.add_argument("--sheet", metavar="PNG", help="draw the mistakes")
-    parser.add_argument("--ablate", action="store_true", help="say what each step is worth")
+    parser.add_argument("--ablate", action="store_true", help="say what each reading is worth")
     args = parser.parse_args()
-    rows, model = load(args.folder), load_trained_model(args.model)
-    print(
-        f"{len(rows)} pictures\n\n| | all | mean over sources | photos | drawings | refused | ms |"
-    )
+    rows = [row for row in load(args.folder) if row["label"] in tuple("0123456789")]
+    predict = load_dense(args.model)
+    print(f"{len(rows)} pictures\n")
+    print("| | all | mean over sources | photos | drawings and scans | refused | ms |")
     print("|---|---|---|---|---|---|---|")
-    for name, recipe in RECIPES.items():
-        pixels, answers, times = read_all(rows, recipe, model)
-        scores = score(rows, answers)
-        print_row(name, scores, times)
-    read, labels = answers >= 0, np.array([int(row["label"]) for row in rows])
-    error = calibration_error(predict_images(pixels[read], model), labels[read])
-    for name, (target, replacement) in STEPS.items() if args.ablate else []:
-        with mock.patch(f"digits.{target}", replacement):
-            _, without, times = read_all(rows, front.pil_to_mnist, model)
-        print_row(f"ours without: {name}", score(rows, without), times)
-    print("\nWorst: " + ", ".join(f"{name} {value:.0f} %" for name, value in scores["worst"]))
-    print(f"Calibration error: {error:.1%}")
-    print(f"Empty sheets refused: {count_refused_sheets()} of {100 * len(KINDS)}")
-    rng = np.random.default_rng(2)
-    for name, draw in (("letters", draw_letter), ("scribbles", draw_scribble)):
-        share = share_in_doubt([draw(rng) for _ in range(500)], model)
-        print(f"In doubt, less than 90 % sure: {share:.0f} % of 500 {name}")
-    share = share_in_doubt([row["image"] for row in rows], model)
-    print(f"In doubt, less than 90 % sure: {share:.1f} % of these pictures")
-    for side, count in ((300, 50), (4000, 10)):
-        print(f"Photos {side} pixels long: {time_photos(rows, side, count, model):.1f} ms")
+    for name, reader in [*(ABLATED.items() if args.ablate else ()), *READERS.items()]:
+        read_all(rows, reader, predict)
+        print_row(name, rows)
+    wrong = [row for row in rows if not row["right"]]
+    print("\nMisread: " + ", ".join(f"{r['path']} {r['label']} as {r['answer']}" for r in wrong))
+    if args.nondigits:
+        share = share_given_a_digit(args.nondigits, predict)
+        print(f"Pictures without digits that are given one at 50 % or more: {share:.0%}")
     if args.sheet:
-        draw_sheet(rows, pixels, answers, args.sheet)
+        draw_sheet(wrong, args.sheet)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,17 @@
 
 import base64
 import io
-from collections.abc import Callable
+import itertools
 
 import numpy as np
 from PIL import Image
 
 from digits.files import open_picture
+from digits.live_model import Predict
 from digits.reading import DOUBT, read_digits
 
 
-def read_picture(
-    data: bytes, predict: Callable[[np.ndarray], np.ndarray], preview: bool = False
-) -> dict:
+def read_picture(data: bytes, predict: Predict, preview: bool = False) -> dict:
     """Read the digits in an encoded picture.
 
     Args:
@@ -30,24 +29,35 @@ def read_picture(
     image = open_picture(io.BytesIO(data))
     found = read_digits(image, predict)
     scale = max(Image.open(io.BytesIO(data)).size) / max(image.size)  # large JPEGs open reduced
-    digits = [
-        {
-            "digit": int(probabilities.argmax()),
-            "confidence": float(probabilities.max()),
-            "probabilities": probabilities.tolist(),
-            "sure": bool(probabilities.max() >= DOUBT),
-            "box": [round(edge * scale) for edge in box],
-        }
-        | ({"preview": png_url(pixels)} if preview else {})
-        for pixels, probabilities, box in found
-    ]
-    return summarise(digits)
+    digits = [describe(digit, scale, preview) for digit in found]
+    rows = itertools.groupby(zip(found, digits), key=lambda pair: pair[0][3:])  # by row, if known
+    text = "\n".join("".join(str(digit["digit"]) for _, digit in row) for _, row in rows)
+    return {"text": text} | summarise(digits)
+
+
+def describe(found: tuple, scale: float, preview: bool) -> dict:
+    """Return the fields of one digit.
+
+    Args:
+        found: as `read_digits` returns it.
+        scale: pixels of the picture as it was sent to one of the picture that was read.
+        preview: whether to return its 28x28 pixels as well.
+    """
+    pixels, probabilities, box = found[:3]
+    confidence = float(probabilities.max())
+    digit = {
+        "digit": int(probabilities.argmax()),
+        "confidence": confidence,
+        "probabilities": probabilities.tolist(),
+        "sure": confidence >= DOUBT,
+        "box": [round(edge * scale) for edge in box],
+    }
+    return digit | ({"preview": png_url(pixels)} if preview else {})
 
 
 def summarise(digits: list[dict]) -> dict:
-    """Add to all digits of a picture what holds for the whole, or for the only one."""
+    """Return all digits of a picture, and what holds for the whole or for the only one."""
     answer = {
-        "text": "".join(str(digit["digit"]) for digit in digits),
         "digits": digits,
         "digit": None,
         "confidence": min(digit["confidence"] for digit in digits),

@@ -1,19 +1,89 @@
-"""Read the digits in any picture: find them, and let the digit network say what they are."""
+"""Read the digits in any picture: ask for readings of it, and let the digit network choose.
 
-from collections.abc import Callable
+The classical path reads first. Where it finds nothing or several digits, or where the network is
+not sure of what it found, the learned finder reads as well, and where the two disagree, the reading
+stands that explains more of the ink with more confidence.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from digits.find import find_digits
+from digits.cores import in_processes
+from digits.files import open_picture
+from digits.find import NO_DIGIT, NoDigitError, examine, without_frame
+from digits.finder import detect, find_learned
+from digits.finder_network import load_weights, look
+from digits.paper import CANVAS_NOISE
+from digits.rows import sort_into_rows
+
+SURE = 0.9  # confidence from which the first reading of one digit stands
+DOUBT = 0.8  # confidence below which an answer is in doubt
+DIGIT = 0.5  # confidence that a digit needs which only the learned finder found
+SEEN = 0.01  # share of its box that the finder must see as ink, for one that it did not find
+SAME = 0.3  # share of the smaller of two boxes that the other covers: they are about the same ink
+GLANCE = 128  # pixels: longest side at which the finder looks for ink that was overlooked
+ALL = 0.95  # of the ink on a canvas: where a digit holds less, there is another
+FILLED = 0.5  # of a canvas: what takes more of it may be a frame
+WIDE = 1.4  # of its height: a digit that is wider may be several
+MOST = 0.8  # of the ink: where a digit holds less, there is something else
+ALIKE = 0.6  # of a digit's longest side: where the finder's box is shorter, they do not agree
+EVIDENCE = 512  # pixels: longest side of the map of ink by which readings are compared
+BATCH = 1024  # pictures that are read together
 
 Box = tuple[int, int, int, int]
-DOUBT = 0.8  # confidence below which an answer is doubtful
+Predict = Callable[[np.ndarray], np.ndarray]
+Reading = list[tuple[np.ndarray, np.ndarray]]  # (28x28, box) of each digit
 
 
-def read_digits(
-    image: Image.Image, predict: Callable[[np.ndarray], np.ndarray]
-) -> list[tuple[np.ndarray, np.ndarray, Box]]:
+class Digit(NamedTuple):
+    """A digit that was read.
+
+    Attributes:
+        pixels: uint8 (28, 28), in MNIST's form.
+        probabilities: float32 (10,).
+        box: left, top, right and bottom in pixels of the upright picture.
+        row: number of its row, from 0 at the top.
+    """
+
+    pixels: np.ndarray
+    probabilities: np.ndarray
+    box: Box
+    row: int = 0
+
+    @property
+    def confidence(self) -> float:
+        return float(self.probabilities.max())
+
+
+class Evidence(NamedTuple):
+    """Where the learned finder sees ink of digits.
+
+    Attributes:
+        ink: float32 (h, w) in 0-1.
+        corner: of the map, in pixels of the upright picture.
+        scale: pixels of the map to a pixel of the upright picture.
+    """
+
+    ink: np.ndarray
+    corner: np.ndarray
+    scale: float
+
+    def within(self, box: Box) -> tuple[slice, slice]:
+        """Return the part of the map that a box covers."""
+        left, top = np.floor((np.array(box[:2]) - self.corner) * self.scale).clip(0).astype(int)
+        right, bottom = np.ceil((np.array(box[2:]) - self.corner) * self.scale).clip(0).astype(int)
+        return slice(top, bottom), slice(left, right)
+
+    def share_in(self, box: Box) -> float:
+        """Return the share of the ink that a box holds."""
+        return float(self.ink[self.within(box)].sum() / max(self.ink.sum(), 1e-6))
+
+
+def read_digits(image: Image.Image, predict: Predict) -> list[Digit]:
     """Read every digit in a picture.
 
     Args:
@@ -21,11 +91,194 @@ def read_digits(
         predict: the digit network, from uint8 (n, 28, 28), ink bright, to float32 (n, 10).
 
     Returns:
-        For each digit in reading order: its 28x28 in MNIST's form, uint8; its ten probabilities,
-        float32 (10,); and its box (left, top, right, bottom) in pixels of the upright picture.
+        The digits in reading order: row by row, from left to right.
 
     Raises:
         NoDigitError: no digit stands out from the background.
     """
-    pictures, boxes = zip(*find_digits(image))
-    return list(zip(pictures, predict(np.stack(pictures)), boxes))
+    (digits,) = _read_all([image], predict, map)
+    if isinstance(digits, Exception):
+        raise digits
+    return digits
+
+
+def read_files(
+    paths: Iterable[str], predict: Predict
+) -> Iterator[tuple[str, list[Digit] | ValueError]]:
+    """Read the digits in many picture files: all cores find them, whole batches are predicted.
+
+    Args:
+        paths: of the pictures.
+        predict: as for `read_digits`; it runs in this process.
+
+    Yields:
+        Each path with its digits, or with the error: a NoDigitError, or the ValueError that says
+        why the file cannot be read.
+    """
+    paths = iter(paths)
+    while batch := list(itertools.islice(paths, BATCH)):
+        yield from zip(batch, _read_all(batch, predict, in_processes))
+
+
+def as_text(digits: Sequence[Digit]) -> str:
+    """Write digits as text, a line for each row."""
+    rows = itertools.groupby(digits, key=lambda digit: digit.row)
+    return "\n".join("".join(str(digit.probabilities.argmax()) for digit in row) for _, row in rows)
+
+
+def _read_all(sources, predict, run):
+    """Read pictures or files; `run` is `map`, or another function that does the same.
+
+    Returns:
+        For each source its digits, or the error.
+    """
+    readings, explained = zip(*run(first_reading, sources))
+    answers = _answer(readings, predict)
+    doubtful = [i for i, answer in enumerate(answers) if _is_doubtful(answer, explained[i])]
+    if doubtful and load_weights():
+        readings, evidence = zip(*run(learned_reading, [sources[i] for i in doubtful]))
+        for i, answer, seen in zip(doubtful, _answer(readings, predict), evidence):
+            answers[i] = choose(answers[i], answer, seen) if isinstance(answer, list) else answer
+    return [_in_rows(digits) for digits in answers]
+
+
+def first_reading(source: Image.Image | str) -> tuple[Reading | ValueError, bool]:
+    """Find digits by the classical path.
+
+    Returns:
+        The reading, empty where there is no digit, or the error where there is no picture; and
+        whether it is one digit, and the learned finder agrees.
+    """
+    try:
+        image = _opened(source)
+        reading, contrast = examine(image)
+    except NoDigitError:
+        return [], False
+    except ValueError as error:
+        return error, True
+    return reading, len(reading) == 1 and _agrees(image, contrast, reading[0][1])
+
+
+def learned_reading(source: Image.Image | str) -> tuple[Reading | ValueError, Evidence | None]:
+    """Find digits by the learned finder, and say where it sees ink; or that there are too many."""
+    picture, corner, size = without_frame(_opened(source))
+    try:
+        found, view = find_learned(picture.convert("RGB"))
+    except NoDigitError as error:
+        return error, None
+    boxes = [np.rint(box * size + np.tile(corner, 2)).astype(int) for _, box in found]
+    factor = -(-max(view.ink.shape) // EVIDENCE)
+    ink = np.asarray(Image.fromarray(view.ink).reduce(factor))
+    evidence = Evidence(ink, corner, view.scale / factor / size)
+    return [(pixels, box) for (pixels, _), box in zip(found, boxes)], evidence
+
+
+def _agrees(image, contrast, box):
+    """Tell whether the learned finder, at a glance, sees the same digit and no other ink.
+
+    On a canvas without noise the classical path is exact: there it is enough that the box holds
+    all ink, is not too wide, and lies within the canvas.
+    """
+    if contrast is None or not load_weights():
+        return True
+    width, height = np.subtract(box[2:], box[:2])
+    if contrast.noise <= CANVAS_NOISE:
+        ink = Evidence(contrast.levels.clip(0), contrast.corner, contrast.scale)
+        within = width * height < FILLED * image.width * image.height and min(box[:2]) > 0
+        if ink.share_in(box) > ALL and width < WIDE * height and within:
+            return True
+    picture, corner, size = without_frame(image)
+    sight = detect(look(picture.convert("RGB"), GLANCE / max(picture.size)))
+    ink = Evidence(sight.view.ink, corner, sight.view.scale / size)
+    longest = (sight.boxes[:, 2:] - sight.boxes[:, :2]).max(axis=1) * size
+    one = len(longest) == 1 and longest[0] > ALIKE * max(width, height)
+    return one and ink.share_in(box) > MOST
+
+
+def _opened(source):
+    return source if isinstance(source, Image.Image) else open_picture(source)
+
+
+def _answer(readings, predict):
+    """Let the network say what the digits of many readings are; errors stay what they are."""
+    found = [digit for reading in readings if isinstance(reading, list) for digit in reading]
+    probabilities = iter(predict(np.stack([pixels for pixels, _ in found])) if found else ())
+    return [
+        reading
+        if isinstance(reading, ValueError)
+        else [Digit(pixels, next(probabilities), tuple(map(int, box))) for pixels, box in reading]
+        for reading in readings
+    ]
+
+
+def _is_doubtful(digits, explained):
+    if isinstance(digits, ValueError):
+        return False
+    return len(digits) != 1 or digits[0].confidence < SURE or not explained
+
+
+def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[Digit]:
+    """Choose between two readings, wherever they differ.
+
+    Args:
+        first: of the classical path.
+        second: of the learned finder.
+        evidence: where there is ink.
+
+    Returns:
+        The digits that stand, in no order.
+    """
+    if len(first) < 2 <= len(second) and np.mean([digit.confidence for digit in second]) < SURE:
+        return first
+    chosen = []
+    for old, new in _rivals(first, second):
+        if old and new:
+            both = _explained(old, evidence), _explained(new, evidence)
+            chosen += old if both[0] >= both[1] else new
+        elif old and evidence.ink[evidence.within(old[0].box)].mean() > SEEN:
+            chosen += old
+        elif new and new[0].confidence > DIGIT:
+            chosen += new
+    return chosen
+
+
+def _rivals(first, second):
+    """Gather the digits of two readings that are about the same ink: pairs of lists."""
+    digits = [*first, *second]
+    group = np.arange(len(digits))
+    boxes = np.array([digit.box for digit in digits]).reshape(-1, 4)
+    for i, j in np.argwhere(np.triu(_shared(boxes) > SAME, 1)):
+        group[group == group[j]] = group[i]
+    for number in np.unique(group):
+        inside = np.flatnonzero(group == number)
+        yield (
+            [digits[i] for i in inside if i < len(first)],
+            [digits[i] for i in inside if i >= len(first)],
+        )
+
+
+def _shared(boxes):
+    """Return which share of the smaller of each two boxes both cover: float (n, n)."""
+    left_top = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    right_bottom = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    shared = (right_bottom - left_top).clip(0).prod(axis=2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return shared / np.minimum(areas[:, None], areas).clip(1)
+
+
+def _explained(digits, evidence):
+    """Return how much ink lies in the boxes of digits, weighted by the confidence in these."""
+    confidence = np.zeros_like(evidence.ink)
+    for digit in sorted(digits, key=lambda digit: digit.confidence):
+        confidence[evidence.within(digit.box)] = digit.confidence
+    return float((confidence * evidence.ink).sum())
+
+
+def _in_rows(digits):
+    """Bring digits into reading order; say that there are none, and leave errors as they are."""
+    if isinstance(digits, ValueError):
+        return digits
+    if not digits:
+        return NoDigitError(NO_DIGIT)
+    rows = sort_into_rows(np.array([digit.box for digit in digits], float))
+    return [digits[i]._replace(row=number) for number, row in enumerate(rows) for i in row]

@@ -4,7 +4,7 @@ const number = document.getElementById("number");
 const words = document.getElementById("words");
 const boxes = document.getElementById("boxes");
 const preview = document.getElementById("preview");
-const DOUBTFUL = 0.05; // probability from which the runner-up is named
+const RUNNER_UP = 0.05; // probability above which the second-best digit is named
 
 const bars = [...Array(10).keys()].map((digit) => {
   const item = document.createElement("li");
@@ -27,9 +27,9 @@ function leastCertain(digits) {
 
 // "a 4, 97.2 % sure", or "perhaps a 4 (62.0 %), or a 9 (35.1 %)"
 function guess({ digit, confidence, probabilities, sure }) {
+  const best = sure ? `${named(digit)}, ${percent(confidence)} sure` : `perhaps ${named(digit)} (${percent(confidence)})`;
   const second = Math.max(...probabilities.filter((_, other) => other !== digit));
-  const runnerUp = second < DOUBTFUL ? "" : `, or ${named(probabilities.indexOf(second))} (${percent(second)})`;
-  return sure ? `${named(digit)}, ${percent(confidence)} sure${runnerUp}` : `perhaps ${named(digit)} (${percent(confidence)})${runnerUp}`;
+  return second < RUNNER_UP ? best : `${best}, or ${named(probabilities.indexOf(second))} (${percent(second)})`;
 }
 
 export function describe({ text, digits, confidence, sure }) {
@@ -80,18 +80,17 @@ function numberButton(digits, index) {
 function box({ digit, sure, box: [left, top, right, bottom] }, [width, height], frame, [sheetWidth, sheetHeight]) {
   const element = document.createElement("div");
   element.append(Object.assign(document.createElement("b"), { textContent: digit }));
-  const across = (x) => `${(100 * (frame.left + (x / width) * frame.width)) / sheetWidth}%`;
-  const down = (y) => `${(100 * (frame.top + (y / height) * frame.height)) / sheetHeight}%`;
-  Object.assign(element.style, { left: across(left), top: down(top) });
-  Object.assign(element.style, { right: `calc(100% - ${across(right)})`, bottom: `calc(100% - ${down(bottom)})` });
+  const across = (x) => (100 * (frame.left + (x / width) * frame.width)) / sheetWidth;
+  const down = (y) => (100 * (frame.top + (y / height) * frame.height)) / sheetHeight;
+  Object.assign(element.style, { left: `${across(left)}%`, top: `${down(top)}%` });
+  Object.assign(element.style, { right: `${100 - across(right)}%`, bottom: `${100 - down(bottom)}%` });
   element.classList.toggle("doubtful", !sure);
   return element;
 }
 
 function select(digits, chosen) {
-  for (const [elements, name] of [[number.querySelectorAll("button"), "aria-pressed"], [boxes.children, "data-chosen"]]) {
-    [...elements].forEach((element, i) => element.setAttribute(name, i === chosen));
-  }
+  [...number.querySelectorAll("button")].forEach((button, i) => button.setAttribute("aria-pressed", i === chosen));
+  [...boxes.children].forEach((element, i) => element.classList.toggle("chosen", i === chosen));
   showDetails(digits[chosen]);
 }
 

@@ -32,7 +32,7 @@ async function send(blob) {
   try {
     const response = await fetch("predict", { method: "POST", body: form });
     const answer = await response.json();
-    if (response.status === 422 && !sheet.hasPicture()) answer.advice = "There is no digit yet: write it larger.";
+    if (response.status === 422 && !sheet.hasPicture()) answer.advice = "No digit yet. Write a little larger.";
     return answer;
   } catch {
     return { error: "The server does not answer. Is app.py still running?" };
@@ -51,7 +51,7 @@ function paint() {
   sheet.paint(context, { paper: colour("--paper"), ink: colour("--ink") });
 }
 
-// Call after every change of the sheet.
+// To be called after every change of the sheet.
 function changed() {
   paint();
   document.getElementById("hint").hidden = !sheet.isEmpty();

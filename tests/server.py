@@ -24,6 +24,7 @@ def serve(*flags: str) -> Iterator[tuple[str, subprocess.Popen]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # as in a terminal of its own
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
     try:

@@ -411,6 +411,13 @@ def test_the_server_reads_a_digit(address, seven):
     assert status == 200 and answer["digit"] == 7
 
 
+def test_many_clients_get_the_answers_of_one(address, seven, number):
+    bodies = [json.dumps({"image": encode(each)}) for each in (seven, png(np.array(number)))]
+    alone = [ask(address, body) for body in bodies]
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(lambda body: ask(address, body), bodies * 40)) == alone * 40
+
+
 def pieces(length):
     """Yield a body of spaces, of which no length is announced."""
     for _ in range(length // 2**16):
@@ -483,12 +490,13 @@ def test_a_busy_port_gets_a_sentence(address):
         service.main(["--port", address.partition(":")[2]])
 
 
-@pytest.mark.skipif(WINDOWS, reason="Windows sends no SIGINT to another process")
+@pytest.mark.skipif(WINDOWS, reason="Windows has no process groups")
 @pytest.mark.parametrize("sign", ["SIGINT", "SIGTERM"])
-def test_it_ends_quietly(model_path, sign):
+def test_it_ends_at_once_and_quietly(model_path, sign):
     with serve("--model", str(model_path)) as (_, process):
-        process.send_signal(getattr(signal, sign))
-        assert process.wait(timeout=20) == 0
+        send = os.killpg if sign == "SIGINT" else os.kill  # Ctrl-C reaches all of a terminal
+        send(process.pid, getattr(signal, sign))
+        assert process.wait(timeout=5) == 0
         assert process.stdout.read() == ""
 
 
@@ -520,7 +528,7 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(model_path, seven):
         answers = [pool.submit(ask, address, body) for _ in range(100)]
         os.kill(int(killed), signal.SIGKILL)
         lost = [answer.result()[0] for answer in answers].count(0)
-        assert lost <= 4  # each of the four clients had one
+        assert lost <= 8  # each of the four clients had one, and may meet the dying one once more
         time.sleep(2)
         assert killed not in children.read_text().split()
         assert [ask(address, body)[0] for _ in range(50)] == [200] * 50

@@ -21,7 +21,8 @@ from digits.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mnist_dnn import build_dnn, main
 
 ROOT = Path(__file__).parents[1]
-FLAGS = ["--epochs", "12", "--batch-size", "32", "--synthetic-share", "0", "--ensemble", "2"]
+FLAGS = ["--epochs", "12", "--batch-size", "32", "--ensemble", "2"]
+FLAGS += ["--synthetic-share", "0", "--nondigits", "0"]
 FLAGS += ["--patience", "3"]
 SETTINGS = {"--epochs": 8}
 

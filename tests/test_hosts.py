@@ -16,7 +16,8 @@ from mnist_dnn import main
 
 pytest.importorskip("jax", reason="training on several hosts needs JAX")
 ROOT = Path(__file__).parents[1]
-FLAGS = ["--distributed", "--epochs", "3", "--batch-size", "64", "--synthetic-share", "0"]
+FLAGS = ["--distributed", "--epochs", "3", "--batch-size", "64"]
+FLAGS += ["--synthetic-share", "0", "--nondigits", "0"]
 # trains on folders, and notes the pictures of the first epoch and the weights in the end
 HOST = """
 import sys

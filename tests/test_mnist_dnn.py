@@ -31,7 +31,7 @@ from mnist_dnn import (
 )
 
 ROOT = Path(__file__).parents[1]
-QUICK = ["--epochs", "1", "--synthetic-share", "0"]
+QUICK = ["--epochs", "1", "--synthetic-share", "0", "--nondigits", "0"]
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_ctrl_c_ends_an_ensemble_and_keeps_what_is_trained(folders, tmp_path, mo
 
     monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_epoch_begin", interrupt)
     output = tmp_path / "a.h5"
-    flags = ["--epochs", "2", "--ensemble", "4", "--synthetic-share", "0"]
+    flags = ["--epochs", "2", "--ensemble", "4", *QUICK[2:]]
     assert main([*flags, "--data-dir", str(folders), "--output", str(output)]) == 0
     printed = capsys.readouterr()
     assert "Warning: Interrupted: keeping epoch 1" in printed.err
@@ -177,7 +177,9 @@ def synthetic_mnist(monkeypatch):
 
 
 def start_from(path, folders, epochs):
-    flags = f"--epochs {epochs} --batch-size 64 --synthetic-share 0 --start-from".split()
+    flags = (
+        f"--epochs {epochs} --batch-size 64 --synthetic-share 0 --nondigits 0 --start-from".split()
+    )
     return main([*flags, str(path), "--output", str(path), "--data-dir", str(folders)])
 
 
@@ -310,7 +312,7 @@ def no_mnist(monkeypatch):
 
 @pytest.mark.slow
 def test_without_mnist_it_trains_on_synthetic_digits(offline, tmp_path):
-    command = [sys.executable, ROOT / "mnist_dnn.py", "--epochs", "1", "--synthetic-share", "0"]
+    command = [sys.executable, ROOT / "mnist_dnn.py", *QUICK]
     command += ["--output", tmp_path / "mnist_dnn.h5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert "put mnist.npz at" in done.stderr and "NOT trained on MNIST" in done.stderr

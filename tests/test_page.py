@@ -157,7 +157,7 @@ def test_pens_can_be_chosen_with_the_keyboard(page):
 
 def test_a_dot_gets_advice_for_writing_not_for_photos(page):
     write(page, [[(0.5, 0.5), (0.5, 0.5)]])
-    expect(page, "#words", r"write it larger|Looks like|Not sure")
+    expect(page, "#words", r"little larger|Looks like|Not sure")
     assert "light" not in page.locator("#words").inner_text()
 
 

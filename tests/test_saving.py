@@ -165,7 +165,16 @@ def test_hdf5_is_not_begun_without_room_for_its_end(disk, model, model_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Epoch 1 could not be stored")  # on the same disk
 def test_a_full_disk_is_told_in_a_sentence(disk, folders):
-    flags = ["--epochs", "1", "--synthetic-share", "0", "--output", str(disk / "a.h5")]
+    flags = [
+        "--epochs",
+        "1",
+        "--synthetic-share",
+        "0",
+        "--nondigits",
+        "0",
+        "--output",
+        str(disk / "a.h5"),
+    ]
     with pytest.raises(SystemExit, match=r"^Error: Could not save \S+: No space left on device$"):
         main(["--data-dir", str(folders), *flags])
     assert not list(disk.iterdir())
