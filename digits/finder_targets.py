@@ -26,9 +26,9 @@ class Kind(NamedTuple):
 CHUNK = 64  # scenes that are drawn together
 SHOWN = 4  # times that each scene is shown, on average
 VIEWS = (
-    Kind(0.35, side=256, reduction=1, pictures=3),
-    Kind(0.28, side=128, reduction=2, pictures=12),
-    Kind(0.06, side=64, reduction=4, pictures=40),
+    Kind(0.25, side=256, reduction=1, pictures=3),
+    Kind(0.34, side=128, reduction=2, pictures=12),
+    Kind(0.10, side=64, reduction=4, pictures=40),
     Kind(0.13, side=192, reduction=1, pictures=5),
     Kind(0.18, side=128, reduction=1, pictures=12),
 )
