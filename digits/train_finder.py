@@ -33,9 +33,9 @@ from digits.finder_targets import BOX_UNIT, TARGETS, draw_batches, standardise
 CHANNELS = (16, 24, 40, 56)  # at strides 2, 4, 8 and 16
 HEAD = 24
 OUTPUTS = 19
-STEPS = 14_000
+STEPS = 13_000
 EPOCH = 500  # steps, after which the weights are saved
-PEAK_RATE = 2e-3
+PEAK_RATE = 3e-3
 MOMENTUM = 0.99
 
 
