@@ -9,6 +9,7 @@ from digits.scenes import Scene, draw_scene
 
 BOX_UNIT = 8.0  # pixels, of the distances to a box's sides
 SMALLEST = 7  # pixels of a digit's longer side; smaller ones are neither taught nor punished
+LARGEST = 144  # pixels; the network cannot see larger ones whole, and leaves them to coarser views
 VISIBLE = 0.6  # share of a digit's pixels in the view, below which it is not taught either
 CENTRE_SPREAD = 0.14  # standard deviation of a centre's bump, over the box's side
 TARGETS = 12  # ink (4), seen, heat, box (4), weight, digit
@@ -26,9 +27,9 @@ class Kind(NamedTuple):
 CHUNK = 64  # scenes that are drawn together
 SHOWN = 4  # times that each scene is shown, on average
 VIEWS = (
-    Kind(0.35, side=256, reduction=1, pictures=3),
-    Kind(0.28, side=128, reduction=2, pictures=12),
-    Kind(0.06, side=64, reduction=4, pictures=40),
+    Kind(0.25, side=256, reduction=1, pictures=3),
+    Kind(0.34, side=128, reduction=2, pictures=12),
+    Kind(0.10, side=64, reduction=4, pictures=40),
     Kind(0.13, side=192, reduction=1, pictures=5),
     Kind(0.18, side=128, reduction=1, pictures=12),
 )
@@ -107,7 +108,8 @@ def targets_of(view: View) -> np.ndarray:
 
     They are: the ink of four pixels; 1 where right and wrong are known; the bump of a digit's
     centre; the distances to the box of the digit this cell belongs to, in pixels; that cell's
-    weight, so that each digit's weights sum to 1; the digit at a centre, -1 elsewhere.
+    weight, so that each digit's weights sum to 1; the digit at a centre, -1 elsewhere. Digits
+    larger than LARGEST have ink alone.
     """
     height, width = view.owner.shape[0] // 2, view.owner.shape[1] // 2
     targets = np.zeros((height, width, TARGETS), "float32")
@@ -119,10 +121,11 @@ def targets_of(view: View) -> np.ndarray:
     for index in np.flatnonzero(here):
         box, mine = boxes[index], owner == index + 1
         if here[index] < VISIBLE * view.pixels[index] or max(box[2:] - box[:2]) < SMALLEST:
-            targets[mine, 4] = 0
+            targets[mine, 4] = owner[mine] = 0
+        elif max(box[2:] - box[:2]) > LARGEST:
             owner[mine] = 0
-            continue
-        _add_centre(targets, owner, box, index + 1, view.labels[index])
+        else:
+            _add_centre(targets, owner, box, index + 1, view.labels[index])
     rows, columns = np.nonzero(owner)
     middle = 2.0 * np.stack([columns, rows], 1) + 1
     mine = boxes[owner[rows, columns] - 1]

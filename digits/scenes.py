@@ -6,6 +6,7 @@ Everything is synthetic, but the shapes of digits, a quarter of which are MNIST'
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from digits import camera, decoys, layouts
 from digits.papers import (
@@ -34,7 +35,7 @@ LAYOUTS = (  # share, layout
     (0.01, decoys.printed_sudoku),
 )
 ADDITIONS = ((0.10, decoys.frame), (0.08, decoys.large_print), (0.12, decoys.dirt))
-VISIBLE = 9.0  # mean difference of the channels, of 255, that most of the ink must make
+VISIBLE = 12.0  # mean difference of the channels, of 255, that most of the ink must make
 
 
 class Scene(NamedTuple):
@@ -70,8 +71,9 @@ def draw_scene(rng: np.random.Generator) -> Scene:
             addition(page)
     colour = _background(kind, rng)
     picture = paper(rng, colour) if page.photo else np.full((SIDE, SIDE, 3), colour, "float32")
-    picture, shade = _print(picture, page, colour), light(rng) if page.photo else np.ones(1)
-    picture, ink, seen = _write(picture, page, colour, shade)
+    shade = light(rng) if page.photo else np.ones((1, 1), "float32")
+    least = VISIBLE + 2.5 * _roughness(picture * shade[..., None])
+    picture, ink, seen = _write(_print(picture, page, colour), page, shade, least)
     if page.photo and not page.labels and chance(rng, 0.2):
         picture = decoys.things(picture, rng)
     return _take(picture, ink, page, seen, shade)
@@ -111,27 +113,34 @@ def _line_colour(rng, colour, pen):
     return colour * rng.uniform(0.2, 0.9) * np.array(blue)
 
 
-def _write(picture, page, colour, shade):
+def _roughness(picture):
+    """Return the spread of what a stroke must stand out from, of 255."""
+    grey = Image.fromarray(picture.mean(-1).astype("float32"))
+    coarse = grey.reduce(16).resize(grey.size, Image.Resampling.BICUBIC)
+    return float(np.std(np.asarray(grey) - np.asarray(coarse)))
+
+
+def _write(picture, page, shade, least):
     """Add the ink; return the picture, the ink that remains to be found, and its contrast.
 
-    Ink is made stronger until it can be seen beside the paper's grain, under the light `shade`;
+    Under the light `shade`, ink is made stronger until it differs from the paper by `least`;
     digits that cannot be seen even then belong no longer to the scene.
     """
     rng, strokes = page.rng, np.maximum(page.ink, page.other)
+    colour = np.median(picture[::8, ::8], axis=(0, 1))
     pen = ink_colour(rng, colour)
     full = max(1.0, float(np.abs(pen - colour).mean()))
     faint = page.photo and chance(rng, 0.5)
     density = _density(page) * (camera.contrast(rng, full) if faint else rng.uniform(0.65, 1))
     gaps = _gaps(page) if page.photo and chance(rng, 0.15) else np.ones((SIDE, SIDE), "float32")
     opacity, seen = (strokes * density * gaps).clip(0, 1), 60.0
-    grain = np.abs(np.diff(picture.mean(-1) * shade, axis=0)).mean()
     contrast, on = np.abs(pen - picture).mean(-1) * shade, page.ink * gaps > 0.5
-    for _ in range(4 if on.any() else 0):
+    for _ in range(6 if on.any() else 0):
         seen = float(np.quantile((contrast * opacity)[on], 0.25))
-        if seen > VISIBLE + 2 * grain:
+        if seen > least:
             break
-        opacity = (1.8 * opacity).clip(0, 1)
-    _forget_unseen(page, contrast * opacity, 0.5 * VISIBLE + grain)
+        opacity = (1.6 * opacity).clip(0, 1)
+    _forget_unseen(page, contrast * opacity, 0.7 * least)
     _forget_unseen(page, gaps, 0.5)
     visible = page.ink * (page.owner > 0) * np.minimum(1, 2 * gaps)
     return picture + (pen - picture) * opacity[..., None], visible, seen
@@ -186,9 +195,9 @@ def _take(picture, ink, page, seen, shade):
     noise = blur = 0.0
     if page.photo:
         picture = _lit(picture, shade, rng)
-        noise = min(log_uniform(rng, 0.2, 8), seen / 2.5) if chance(rng, 0.7) else 0.0
+        noise = min(log_uniform(rng, 0.2, 8), seen / 4) if chance(rng, 0.7) else 0.0
     if chance(rng, 0.4 if page.photo else 0.12):
-        blur = rng.uniform(0.3, max(0.9, min(5, 0.015 * page.height * (1 + 2 * chance(rng, 0.1)))))
+        blur = rng.uniform(0.3, min(5, max(0.8, 0.5 * page.hand.pen * page.height)))
     image = camera.photograph(picture, rng, blur, noise)
     if chance(rng, 0.06):
         image = 255 - image

@@ -33,9 +33,9 @@ from digits.finder_targets import BOX_UNIT, TARGETS, draw_batches, standardise
 CHANNELS = (16, 24, 40, 56)  # at strides 2, 4, 8 and 16
 HEAD = 24
 OUTPUTS = 19
-STEPS = 9_000
+STEPS = 13_000
 EPOCH = 500  # steps, after which the weights are saved
-PEAK_RATE = 4e-3
+PEAK_RATE = 3e-3
 MOMENTUM = 0.99
 
 
@@ -84,7 +84,7 @@ def finder_loss(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         _ink_loss(targets[..., :4], seen, outputs[..., :4])
         + 4 * _centre_loss(heat, outputs[..., 4], seen[..., 0])
         + 0.5 * _box_loss(boxes[:, :4], boxes[:, 4], guesses)
-        + 0.15 * _digit_loss(digits, tf.gather_nd(heat, central), logits)
+        + 0.3 * _digit_loss(digits, tf.gather_nd(heat, central), logits)
     )
 
 

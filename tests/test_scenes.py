@@ -161,6 +161,15 @@ def test_a_digit_of_which_little_is_seen_is_not_taught():
     assert not targets[:5, :5, 4].any() and targets[6:, 6:, 4].all()
 
 
+def test_a_digit_too_large_to_be_seen_whole_has_ink_alone():
+    owner = np.zeros((160, 160), "uint8")
+    owner[2:158, 60:90] = 1
+    blank = np.zeros((160, 160, 3), "uint8")
+    targets = targets_of(View(blank, 255 * owner, owner, np.array([1]), np.array([4680])))
+    assert targets[..., :4].sum() == 4680 and targets[..., 4].all()
+    assert not targets[..., 5].any() and not targets[..., 10].any()
+
+
 @pytest.mark.slow
 def test_batches_show_each_scene_several_times():
     batches = draw_batches((0, 1))
