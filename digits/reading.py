@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from digits.decoding import open_file
 from digits.find import NO_DIGIT, NoDigitError, examine, without_frame
 from digits.finder import detect, find_learned
 from digits.finder_network import load_weights, look
+from digits.morphology import bounding_box
 from digits.paper import CANVAS_NOISE
 from digits.rows import sort_into_rows
 
 SURE = 0.9  # confidence from which the first reading of one digit stands
 DOUBT = 0.8  # confidence below which an answer is in doubt
 DIGIT = 0.5  # confidence that a digit needs which only the learned finder found
-SEEN = 0.01  # share of its box that the finder must see as ink, for one that it did not find
+SEEN = 0.1  # of its ink that the finder must see as ink too, for a digit that it did not find
 SAME = 0.3  # share of the smaller of two boxes that the other covers: they are about the same ink
 GLANCE = 128  # pixels: longest side at which the finder looks for ink that was overlooked
 ALL = 0.95  # of the ink on a canvas: where a digit holds less, there is another
@@ -254,7 +255,7 @@ def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[
         if old and new:
             both = _explained(old, evidence), _explained(new, evidence)
             chosen += old if both[0] >= both[1] else new
-        elif old and evidence.ink[evidence.within(old[0].box)].mean() > SEEN:
+        elif old and _is_seen(old[0], evidence):
             chosen += old
         elif new and new[0].confidence > DIGIT:
             chosen += new
@@ -286,11 +287,28 @@ def _shared(boxes):
 
 
 def _explained(digits, evidence):
-    """Return how much ink lies in the boxes of digits, weighted by the confidence in these."""
+    """Return how much ink digits cover, weighted by the confidence in them."""
     confidence = np.zeros_like(evidence.ink)
-    for digit in sorted(digits, key=lambda digit: digit.confidence):
-        confidence[evidence.within(digit.box)] = digit.confidence
+    for digit in digits:
+        here = confidence[evidence.within(digit.box)]
+        np.maximum(here, digit.confidence * _cover(digit, here.shape), out=here)
     return float((confidence * evidence.ink).sum())
+
+
+def _is_seen(digit, evidence):
+    """Tell whether the finder sees ink where a digit's ink is."""
+    ink = evidence.ink[evidence.within(digit.box)]
+    cover = _cover(digit, ink.shape)
+    return (ink * cover).sum() > SEEN * cover.sum()
+
+
+def _cover(digit, shape):
+    """Return where in its box a digit's ink is, float32 (h, w) in 0-1, a little widened."""
+    if not digit.pixels.any() or 0 in shape:
+        return np.zeros(shape, "float32")
+    left, top, right, bottom = bounding_box(digit.pixels > 0)
+    ink = Image.fromarray(digit.pixels[top:bottom, left:right]).filter(ImageFilter.MaxFilter(3))
+    return np.asarray(ink.resize(shape[::-1], Image.Resampling.BILINEAR), "float32") / 255
 
 
 def _in_rows(digits):

@@ -168,7 +168,7 @@ def answer(box, digit, confidence):
     """Make a digit that was read."""
     probabilities = np.full(10, (1 - confidence) / 9, "float32")
     probabilities[digit] = confidence
-    return Digit(np.zeros((28, 28), "uint8"), probabilities, box)
+    return Digit(np.full((28, 28), 255, "uint8"), probabilities, box)
 
 
 def ink_in(*boxes):
