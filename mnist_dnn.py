@@ -236,6 +236,8 @@ def train(
         )
     except KeyboardInterrupt:
         _keep_best_epoch(model, best)
+    # files and copies hold the metrics: they must not need a class of ours
+    model.compile(model.optimizer, model.loss, metrics=["accuracy"], jit_compile=False)
     if batches.teacher:
         apply_temperature(model, 1 / TEMPERATURE)
     return callbacks[1]
