@@ -2,18 +2,18 @@
 
 A photo, scan or drawing becomes 28x28 grey levels, ink bright on black, in these steps:
 
-    upright picture -> contrast of the ink to its paper, without shadows and ruled lines
-    -> connected parts -> digits -> pen width, size and position as in MNIST
+    upright picture without a screenshot's frame -> contrast of the ink to its paper, without
+    shadows and ruled lines -> connected parts -> digits -> pen width, size, position as in MNIST
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image
 
-from digits.files import upright
 from digits.form import is_normalised, normalise
-from digits.morphology import bounding_box, grow, quantile
+from digits.frame import without_frame
+from digits.morphology import grow, quantile
 from digits.paper import CANVAS_NOISE, measure_contrast, shrink
 from digits.parts import find_parts, group_parts
 
@@ -28,9 +28,6 @@ NO_INK, FULL_INK = 0.15, 0.9  # of a digit's median contrast
 HEIGHTS = 0.5, 2.0  # of further digits, as multiples of the strongest one's
 MIN_STRENGTH = 0.15  # of further digits, likewise
 SHADOW = 0.2  # of a digit's longest side: where more pixels touch the border, it is a shadow
-MIN_PHOTO = 0.2  # of a screenshot: a smaller box inside is no framed photo
-FILLED = 0.75  # of a photo: at least this much differs in colour from the frame around it
-SAME_COLOUR = 8  # grey levels: the largest difference within one colour
 NO_DIGIT = "No digit stands out from the background. Use a darker pen, more light or a closer shot."
 
 
@@ -41,7 +38,7 @@ class Contrast(NamedTuple):
         levels: float32 (h, w) in grey levels at working size, ink positive.
         noise: of the paper, sigma in grey levels.
         corner: of the levels, float (2,), in pixels of the upright picture.
-        scale: pixels of the levels to a pixel of the upright picture.
+        scale: pixels of the levels per pixel of the upright picture.
     """
 
     levels: np.ndarray
@@ -91,13 +88,14 @@ def find_digits(image: Image.Image) -> list[tuple[np.ndarray, Box]]:
 
 
 def examine(image: Image.Image) -> tuple[list[tuple[np.ndarray, Box]], Contrast | None]:
-    """Find well-separated digits, and tell what they were found in.
+    """Find well-separated digits, and return the contrast in which they were found as well.
 
     Args:
         image: as for `find_digits`.
 
     Returns:
-        The digits, and the contrast of the ink to its paper: None for images in MNIST's form.
+        The digits as `find_digits` returns them; and the contrast, or None for an image that
+        already is in MNIST's form.
 
     Raises:
         NoDigitError: no digit stands out from the background.
@@ -113,22 +111,8 @@ def examine(image: Image.Image) -> tuple[list[tuple[np.ndarray, Box]], Contrast 
     digits = [
         (normalise(inks[i]), tuple(map(round, boxes[i].tolist()))) for i in reading_order(boxes)
     ]
-    return digits, Contrast(
-        contrast, noise, corner, max(contrast.shape) / max(picture.size) / scale
-    )
-
-
-def without_frame(image: Image.Image) -> tuple[Image.Image, np.ndarray, float]:
-    """Turn a picture upright, reduce it if it is large, and cut off its frame.
-
-    Returns:
-        The picture; its left top corner, float (2,), and the size of its pixels, in pixels of the
-        upright picture as it was.
-    """
-    picture = upright(image)
-    scale = max(image.size) / max(picture.size)
-    picture, corner = inside_frame(picture)
-    return picture, corner[:2] * scale, scale
+    per_pixel = max(contrast.shape) / max(picture.size) / scale
+    return digits, Contrast(contrast, noise, corner, per_pixel)
 
 
 def reading_order(boxes: np.ndarray) -> list[int]:
@@ -151,46 +135,8 @@ def reading_order(boxes: np.ndarray) -> list[int]:
     return [i for row in rows for i in sorted(row, key=left.item)]
 
 
-def inside_frame(picture: Image.Image) -> tuple[Image.Image, np.ndarray]:
-    """Cut off the frame of one colour that screenshots put around a photo.
-
-    Args:
-        picture: upright grey or RGB image.
-
-    Returns:
-        The picture, or what is in its frame; and the top left corner of that, int (4,), twice
-        (x, y), to be added to boxes.
-    """
-    whole = picture, np.zeros(4, int)
-    if not _may_have_frame(picture):
-        return whole
-    unlike = _unlike_corner(picture)
-    left, top, right, bottom = bounding_box(unlike)
-    inside = unlike[top:bottom, left:right]
-    rim = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
-    if inside.size < MIN_PHOTO * unlike.size or min(rim.mean(), inside.mean()) < FILLED:
-        return whole
-    return picture.crop((left, top, right, bottom)), np.array([left, top, left, top])
-
-
-def _may_have_frame(picture):
-    """Rule out quickly: few samples differ from the corner, or something does on every side."""
-    width, height = picture.size
-    top, bottom = (0, 0, width, 1), (0, height - 1, width, height)
-    left, right = (0, 0, 1, height), (width - 1, 0, width, height)
-    samples = picture.resize((24, 24), Image.Resampling.NEAREST)
-    return _unlike_corner(samples).mean() >= FILLED * MIN_PHOTO and not all(
-        _unlike_corner(picture.crop(side)).any() for side in (top, bottom, left, right)
-    )
-
-
-def _unlike_corner(picture):
-    """Mark what differs from the colour of the top left corner: bool (h, w)."""
-    corner = Image.new(picture.mode, picture.size, picture.getpixel((0, 0)))
-    return np.asarray(ImageChops.difference(picture, corner).convert("L")) > SAME_COLOUR
-
-
 def _measure(picture):
+    """Return contrast and noise at working size; raise NoDigitError if no digit has room."""
     small = shrink(picture)
     if min(small.size) < MIN_SIDE:
         raise NoDigitError(NO_DIGIT)

@@ -25,15 +25,6 @@ def shrink(picture: Image.Image) -> Image.Image:
     return picture.resize(size, Image.Resampling.BOX, reducing_gap=1.5)
 
 
-def is_canvas(picture: Image.Image) -> bool:
-    """Tell whether the background is a drawing canvas without noise, not photographed paper.
-
-    Args:
-        picture: upright grey or RGB image of any size.
-    """
-    return bool(_project(shrink(picture))[1] < CANVAS_NOISE)
-
-
 def measure_contrast(picture: Image.Image) -> tuple[np.ndarray, float]:
     """Measure how far each pixel lies from the paper, towards the colour of the ink.
 
