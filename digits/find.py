@@ -250,7 +250,8 @@ def _look_closer(picture, box):
     frame = (box + margin).clip(0, [*picture.size, *picture.size]).astype(int)
     corner = np.tile(frame[:2], 2)
     crop = picture.crop(tuple(frame))
-    close = _find_ink(crop, *_measure(crop), near=box - corner)
+    contrast, noise = _measure(crop)
+    close = _find_ink(crop, contrast, noise, near=box - corner)
     return [(ink, found + corner) for ink, found in close]
 
 
