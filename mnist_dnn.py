@@ -37,8 +37,9 @@ from keras import layers
 from PIL import Image
 
 from digits import hosts
-from digits.augment import TEMPERATURE, Pictures
-from digits.batches import Batches
+from digits.atomic import reserved
+from digits.augment import NO_DIGIT, TEMPERATURE, DigitAccuracy
+from digits.batches import Batches, Pictures
 from digits.checkpoint import Checkpoint
 from digits.cores import ProcessEndedError
 from digits.evaluation import Tests, choose_output, predict_tests, report
@@ -55,6 +56,7 @@ from digits.networks import (
     predict_images,
     require_trainable,
 )
+from digits.nondigits import draw_nondigits
 from digits.reading import Box, read_digits
 from digits.runs import open_checkpoints, remove_checkpoints
 from digits.saving import check_output, load_trained_model, save_trained_model
@@ -144,15 +146,15 @@ def add_repeated(pictures: Pictures, own: Pictures, share: float = 0.2) -> Pictu
 
 
 def draw_synthetic(pictures: Pictures, share: float, seed: int) -> Pictures:
-    """Draw 10,000 to 40,000 digits, in styles that MNIST lacks, to mix into others.
-
-    Args:
-        pictures: the others.
-        share: of synthetic digits, relative to their number; 0 for none.
-        seed: of the drawing.
-    """
+    """Draw digits in styles that MNIST lacks: `share` of the others' number, 10,000 to 40,000."""
     count = min(max(round(share * len(pictures)), MIN_SYNTHETIC), MAX_SYNTHETIC)
     return Pictures(*draw_digits(count if share else 0, seed))
+
+
+def label_nondigits(count: int, digits: int, seed: int) -> Pictures:
+    """Draw what is no digit: `count`, but at most a quarter of the number of digits."""
+    images = draw_nondigits(min(count, digits // 4), seed)
+    return Pictures(images, np.full(len(images), NO_DIGIT, "uint8"))
 
 
 def build_dnn(
@@ -208,7 +210,11 @@ def train(
     Raises:
         KeyboardInterrupt: Ctrl-C before the first epoch ended.
     """
-    _compile(model, epochs * batches.steps, batches.steps // 2, learning_rate)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, epochs * batches.steps, warmup_target=learning_rate, warmup_steps=batches.steps // 2
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.05)
+    _compile(model, optimizer, DigitAccuracy(name="accuracy"))
     best = keras.callbacks.EarlyStopping(
         patience=patience or default_patience(epochs), restore_best_weights=True
     )
@@ -218,34 +224,32 @@ def train(
         callbacks.append(checkpoint)
         first_epoch = epochs if checkpoint.finished else checkpoint.first_epoch
     try:
-        model.fit(
-            batches.dataset(epochs, first_epoch),
-            steps_per_epoch=batches.steps,
-            validation_data=batches.unaugmented(validation),
-            validation_batch_size=256 * hosts.local_devices(),
-            initial_epoch=first_epoch,
-            epochs=epochs,
-            callbacks=callbacks,
-            shuffle=False,  # the batches are shuffled already
-            verbose=(1 if sys.stdout.isatty() else 2) if hosts.is_first() else 0,
-        )
+        _fit(model, batches, validation, callbacks, epochs, first_epoch)
     except KeyboardInterrupt:
         _keep_best_epoch(model, best)
+    _compile(model, optimizer, "accuracy")  # a file of it must not need a class of ours
     if batches.teacher:
         apply_temperature(model, 1 / TEMPERATURE)
     return callbacks[1]
 
 
-def _compile(model, steps, warmup_steps, learning_rate):
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=learning_rate, warmup_steps=warmup_steps
-    )
-    model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=0.05),
-        loss="categorical_crossentropy",
-        metrics=["accuracy"],
-        # TensorFlow's XLA is several times slower on a CPU
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+def _compile(model, optimizer, metric):
+    # TensorFlow's XLA is several times slower on a CPU
+    jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(optimizer, "categorical_crossentropy", metrics=[metric], jit_compile=jit_compile)
+
+
+def _fit(model, batches, validation, callbacks, epochs, first_epoch):
+    model.fit(
+        batches.dataset(epochs, first_epoch),
+        steps_per_epoch=batches.steps,
+        validation_data=batches.unaugmented(validation),
+        validation_batch_size=256 * hosts.local_devices(),
+        initial_epoch=first_epoch,
+        epochs=epochs,
+        callbacks=callbacks,
+        shuffle=False,  # the batches are shuffled already
+        verbose=(1 if sys.stdout.isatty() else 2) if hosts.is_first() else 0,
     )
 
 
@@ -320,7 +324,7 @@ def predict_digits(image: Image.Image, model: keras.Model) -> list[tuple[int, np
         NoDigitError: no digit stands out from the background.
     """
     found = read_digits(image, lambda images: predict_images(images, model))
-    return [(int(row.argmax()), row, box) for _, row, box in found]
+    return [(int(each.probabilities.argmax()), each.probabilities, each.box) for each in found]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -346,15 +350,22 @@ def convert(source: str, target: str) -> int:
 def run(args: "argparse.Namespace") -> int:
     """Train as the flags say; of several hosts, the first one prints and saves."""
     check_output(args.output)
-    if not args.distributed:
+    if args.distributed:
+        join_hosts(args)
+    with contextlib.ExitStack() as stack:
+        if hosts.is_first():
+            stack.enter_context(reserved(Path(args.output)))
+        else:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         return fit_and_save(args)
+
+
+def join_hosts(args: "argparse.Namespace") -> None:
+    """Start training together with other hosts, if they were given the same flags."""
     hosts.start()
     own = "output", "data_dir"  # each host may have its own paths
     flags = {name: value for name, value in vars(args).items() if name not in own}
     hosts.require_same(repr(flags), "flags")
-    first = hosts.is_first()
-    with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
-        return fit_and_save(args)
 
 
 def fit_and_save(args: "argparse.Namespace") -> int:
@@ -364,10 +375,11 @@ def fit_and_save(args: "argparse.Namespace") -> int:
     networks = build_networks(args)
     before = predict_tests(networks[0], tests) if args.start_from else None
     synthetic = draw_synthetic(training, args.synthetic_share, args.seed)
+    training += label_nondigits(args.nondigits, len(training) + len(synthetic), args.seed)
     batches = Batches(training, synthetic, args.batch_size, args.seed, teacher)
     checkpoints = open_checkpoints(output, networks[0], training + synthetic, args)
     if args.resume and output.exists() and not checkpoints[0].first_epoch:
-        print(f"Nothing to resume: no interrupted run is left beside {output}")
+        print(f"Nothing to resume beside {output}. Leave out --resume to train anew")
         return 0
     with hosts.lost_host_is_named():
         networks, history = train_networks(networks, batches, validation, checkpoints, args)

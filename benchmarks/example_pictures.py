@@ -1,9 +1,10 @@
-"""Draw the pictures of the README: digits on paper as a camera sees it, which nobody photographed.
+"""Draw the README's pictures: synthetic digits on paper that looks photographed.
 
 python benchmarks/example_pictures.py FOLDER
 python mnist_dnn.py --predict FOLDER/*.jpg --explain explain.png
 """
 
+import io
 import sys
 from pathlib import Path
 
@@ -11,10 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from paper import draw_paper
-
-from digits.synthetic import pen_ways
+sys.path.insert(0, str(ROOT))
+from digits.synthetic import pen_paths
 
 SIZE = 800, 600
 PICTURES = {  # name: (digit, paper, pen width, light the ink lets pass; left, top and height)
@@ -23,19 +22,49 @@ PICTURES = {  # name: (digit, paper, pen width, light the ink lets pass; left, t
     "good/shadow.jpg": (2, "hard shadow", 15, (0.2, 0.25, 0.55), (270, 110, 380)),
     "good/squared.jpg": (5, "squared", 13, (0.15, 0.2, 0.5), (300, 130, 330)),
     "hard/faint.jpg": (3, "noisy", 4, (0.96, 0.96, 0.96), (280, 120, 360)),
-    "hard/scribbled over.jpg": (6, "flat", 14, (0.2, 0.2, 0.25), (280, 110, 380)),
+    "hard/scribbled over.jpg": (6, "noisy", 14, (0.2, 0.2, 0.25), (280, 110, 380)),
     "hard/on its side.jpg": (4, "noisy", 14, (0.2, 0.25, 0.5), (280, 130, 330)),
 }
 
 
-def write(paper, way, width, ink, place):
-    """Follow the pen's way on a sheet of paper."""
+def draw_paper(kind, rng):
+    """Draw an empty sheet: an RGB image of SIZE, of one of the kinds above."""
+    width, height = SIZE
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    colour = rng.uniform(170, 250) * rng.uniform(0.92, 1, 3)
+    light = 1 + rng.uniform(-0.08, 0.08) * x + rng.uniform(-0.08, 0.08) * y
+    if "shadow" in kind:
+        angle, edge = rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5)
+        softness = rng.uniform(0.2, 0.6) if kind == "soft shadow" else rng.uniform(0.003, 0.03)
+        across = np.cos(angle) * x + np.sin(angle) * y - edge
+        light *= 1 - rng.uniform(0.15, 0.5) / (1 + np.exp((-across * 2 / softness).clip(-50, 50)))
+    pixels = light[..., None] * colour
+    if kind == "squared":
+        step, ink = rng.integers(18, 40), rng.uniform(0.6, 0.9) * np.array([0.85, 0.95, 1])
+        pixels[rng.integers(step) :: step] *= ink
+        pixels[:, rng.integers(step) :: step] *= ink
+    return photograph(pixels, rng)
+
+
+def photograph(pixels, rng):
+    """Blur a little, add the sensor's noise, compress as JPEG."""
+    image = Image.fromarray(np.rint(pixels).clip(0, 255).astype("uint8"))
+    blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.2)))
+    noisy = np.asarray(blurred) + rng.normal(0, rng.uniform(0.5, 4), (*pixels.shape[:2], 1))
+    file = io.BytesIO()
+    image = Image.fromarray(np.rint(noisy).clip(0, 255).astype("uint8"))
+    image.save(file, "JPEG", quality=int(rng.integers(60, 95)))
+    return Image.open(file).convert("RGB")
+
+
+def write(paper, path, width, ink, place):
+    """Follow a pen path on a sheet of paper."""
     left, top, height = place
-    way = (way - way.min(axis=0)) / np.ptp(way[:, 1]) * height + (left, top)
+    path = (path - path.min(axis=0)) / np.ptp(path[:, 1]) * height + (left, top)
     cover = Image.new("L", paper.size)
     pen = ImageDraw.Draw(cover)
-    lengths = np.linalg.norm(np.diff(way, axis=0), axis=1)
-    for start, end, length in zip(way, way[1:], lengths):
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    for start, end, length in zip(path, path[1:], lengths):
         if length < 3 * np.median(lengths):  # else the pen is lifted
             for x, y in np.linspace(start, end, 30):
                 pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
@@ -47,16 +76,16 @@ def write(paper, way, width, ink, place):
 def main(folder):
     rng = np.random.default_rng(6)
     for name, (digit, kind, width, ink, place) in PICTURES.items():
-        way = pen_ways([digit], rng)[0]
-        picture = write(draw_paper(kind, rng, SIZE), way, width, ink, place)
+        path = pen_paths([digit], rng)[0]
+        picture = write(draw_paper(kind, rng), path, width, ink, place)
         if "scribbled" in name:
             for line in (100, 150, 700, 500), (90, 480, 650, 90), (380, 60, 330, 560):
                 ImageDraw.Draw(picture).line(line, (60, 60, 70), 9)
         if "side" in name:
             picture = picture.transpose(Image.Transpose.ROTATE_90)
-        path = Path(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=88)
+        target = Path(folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(target, quality=88)
 
 
 if __name__ == "__main__":

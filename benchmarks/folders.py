@@ -1,8 +1,8 @@
-"""Measure how fast MNIST is saved as PNG files and loaded back, beside bare Pillow.
+"""Measure how fast MNIST is saved as PNG files and loaded back, compared with bare Pillow.
 
     python benchmarks/folders.py [--images 20000] [--rounds 3]
 
-Ours and bare Pillow take turns in one run; the ratio of the medians is what counts.
+Ours and bare Pillow take turns in one run; compare the ratio of the medians.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main():
     (images, labels), _ = load_mnist()
     rounds = [one_round(images[: args.images], labels[: args.images]) for _ in range(args.rounds)]
     save_pillow, save_ours, load_pillow, load_ours = args.images / np.median(rounds, axis=0)
-    print("| pictures per second | bare Pillow | ours | ratio |\n|---|---|---|---|")
+    print("| images per second | bare Pillow | ours | ratio |\n|---|---|---|---|")
     for name, bare, ours in (
         ("save as PNG", save_pillow, save_ours),
         ("load", load_pillow, load_ours),

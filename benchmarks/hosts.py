@@ -1,4 +1,4 @@
-"""Measure what several hosts cost each other in training, and work out what N of them would take.
+"""Measure what several hosts cost each other in training, and estimate what N of them take.
 
     python benchmarks/hosts.py
 
@@ -19,13 +19,13 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-BATCH = 512  # pictures in a step of all hosts together, as in the default training
-PICTURES = 77_000  # in an epoch of the default training
+BATCH = 512  # images in a step of all hosts together, as in the default training
+IMAGES = 77_000  # in an epoch of the default training
 STEPS = 40
 
 
 def host(process):
-    """Train on drawn digits; the first process prints the median seconds of a step by its batch."""
+    """Train on synthetic digits; the first process prints median seconds per step by batch."""
     os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[process]])  # before JAX looks
     import keras
 
@@ -82,12 +82,12 @@ def main():
         return host(args.host)
     alone, together = run(1), run(2)
     exchange = np.median(together - alone)
-    print(f"Exchange of gradients between two: {exchange * 1000:.1f} ms a step")
-    print("| hosts | pictures of each in a step | ms a step | s an epoch | times as fast |")
+    print(f"Exchange of gradients between two: {exchange * 1000:.1f} ms per step")
+    print("| hosts | images of each in a step | ms per step | s per epoch | speed-up |")
     print("|---|---|---|---|---|")
     for hosts, compute in zip((1, 2, 4, 8), alone):
         step = compute + exchange * 2 * (hosts - 1) / hosts
-        figures = f"{step * 1000:.1f} | {step * PICTURES / BATCH:.1f} | {alone[0] / step:.1f}"
+        figures = f"{step * 1000:.1f} | {step * IMAGES / BATCH:.1f} | {alone[0] / step:.1f}"
         print(f"| {hosts} | {BATCH // hosts} | {figures} |")
 
 

@@ -1,18 +1,19 @@
 """Measure the service beside an empty view and the usual Flask demo, in one run.
 
-    python benchmarks/serving.py [--seconds 10] [--requests 0]
+    python benchmarks/serving.py [--seconds 4] [--rounds 5] [--before FOLDER] [--requests 0]
 
-Each is served by waitress in one thread of a process of its own, as app.py does, and asked with a
-drawn 280x280 PNG: by one client for the latency, by four for the rate. --requests N sends ours N
-more to see memory grow.
+All are up at the same time and are measured in turn, so that a noisy machine treats them alike;
+the figures are medians over the rounds. The picture is a synthetic digit on a 280x280 canvas.
 """
 
 import argparse
 import base64
+import contextlib
 import http.client
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,45 +27,44 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 PATIENCE = 60  # seconds for a server to start
+CLIENTS = 4  # at once, for the rate
+
+
+def view(predict):
+    """Build a service with one way to answer /predict."""
+    from flask import Flask, jsonify
+
+    app = Flask(__name__)
+    app.add_url_rule("/predict", "predict", predict, methods=["POST"])
+    app.add_url_rule("/healthz", "healthz", lambda: jsonify(status="ready"))
+    return app
 
 
 def empty_view():
     """Build a service that answers at once."""
-    from flask import Flask, jsonify, request
+    from flask import jsonify, request
 
-    app = Flask(__name__)
-    app.post("/predict")(lambda: jsonify(length=len(request.get_json()["image"])))
-    return app
+    return view(lambda: jsonify(length=len(request.get_json()["image"])))
 
 
 def usual_demo():
     """Build what most tutorials do: decode, resize, `model.predict`."""
     import keras
-    from flask import Flask, jsonify, request
+    from flask import jsonify, request
 
-    app, model = Flask(__name__), keras.models.load_model(ROOT / "mnist_dnn.h5")
+    model = keras.models.load_model(ROOT / "mnist_dnn.h5")
 
-    @app.post("/predict")
     def predict():
         data = base64.b64decode(request.get_json()["image"])
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((28, 28)))
         probabilities = model.predict(pixels[None] / 255.0, verbose=0)[0]
         return jsonify(digit=int(probabilities.argmax()), probabilities=probabilities.tolist())
 
-    return app
-
-
-def ours():
-    from app import create_app
-
-    return create_app(ROOT / "mnist_dnn.h5")
-
-
-VIEWS = {"empty JSON view": empty_view, "usual demo": usual_demo, "ours": ours}
+    return view(predict)
 
 
 def picture():
-    """Return a request's body with a digit on a 280x280 canvas."""
+    """Return the body of a request: a digit on a 280x280 canvas, as a PNG."""
     from digits.synthetic import draw_digits
 
     canvas = Image.new("L", (280, 280), 255)
@@ -76,16 +76,18 @@ def picture():
 
 
 def ask(port, body, end, times):
-    """Ask again and again until the clock says `end`; append the seconds that each answer took."""
+    """Ask until the clock says `end`; append the seconds that each answer took."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    question = ("POST", "/predict", body) if body else ("GET", "/healthz", None)
     while time.perf_counter() < end:
         start = time.perf_counter()
-        client.request("POST", "/predict", body, {"Content-Type": "application/json"})
+        client.request(*question, {"Content-Type": "application/json"})
         response = client.getresponse()
         response.read()
         if response.status != 200:
             raise RuntimeError(f"status {response.status}")
         times.append(time.perf_counter() - start)
+    client.close()
 
 
 def load(port, body, clients, seconds):
@@ -99,65 +101,97 @@ def load(port, body, clients, seconds):
     return np.array(times)
 
 
-def memory(process):
-    """Return the megabytes a process holds, where the system tells."""
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():
-        return float("nan")
-    return int(status.read_text().partition("VmRSS:")[2].split()[0]) / 1024
+def memory(pid):
+    """Return the megabytes that a process and its children hold, where the system tells."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        own = int(status.partition("Pss:")[2].split()[0]) / 1024
+        return own + sum(memory(child) for child in children)
+    return float("nan")
 
 
-def start(name):
-    """Start a server; return its process and port."""
+def free_port():
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, __file__, "--serve", name, "--port", str(port)]
+        return free.getsockname()[1]
+
+
+def start(command, folder, port):
+    """Start a server in a folder, and return its process once it answers."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as app.py sets it for itself
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    process = subprocess.Popen([sys.executable, *command], cwd=folder, **options)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        try:
+        with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return process, port
-        except OSError:
-            time.sleep(0.2)
+            return process
+        time.sleep(0.2)
     process.kill()
-    raise TimeoutError(f"{name} did not start")
+    raise TimeoutError(f"{command} did not start")
 
 
-def measure(name, body, args):
-    """Print a row of the table."""
-    process, port = start(name)
-    try:
-        load(port, body, 1, 1)  # warm
-        latency = load(port, body, 1, args.seconds) * 1000
-        rate = len(load(port, body, 4, args.seconds)) / args.seconds
-        before, sent = memory(process), 0
-        while name == "ours" and sent < args.requests:
-            sent += len(load(port, body, 4, 10))
-        p50, p99 = np.quantile(latency, [0.5, 0.99])
-        size = f"{before:.0f} | {memory(process):.0f}"
-        print(f"| {name} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {size} |", flush=True)
-    finally:
-        process.kill()
-        process.wait()
+def commands(before):
+    """Return for each row of the table how its server is started, and in which folder."""
+    rows = {
+        "an empty JSON view": ([__file__, "--serve", "empty_view"], ROOT),
+        "the usual demo": ([__file__, "--serve", "usual_demo"], ROOT),
+        "this project": (["app.py"], ROOT),
+    }
+    if before:
+        rows["before"] = (["app.py"], before)
+    return rows
+
+
+def measure(port, body, seconds):
+    """Return requests/s of /predict and of /healthz, and the median and 99 % latency in ms."""
+    latency = load(port, body, 1, seconds) * 1000
+    rates = [len(load(port, each, CLIENTS, seconds)) / seconds for each in (body, None)]
+    return [*rates, *np.quantile(latency, [0.5, 0.99])]
+
+
+def serve(name, port):
+    """Serve one of the views above as app.py serves its own."""
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    target = f"{Path(__file__).resolve()}:{name}"
+    Granian(target, port=port, interface=Interfaces.WSGI, factory=True, blocking_threads=64).serve()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--requests", type=int, default=0)
-    parser.add_argument("--serve", choices=VIEWS, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--before", help="folder of another version, to compare with")
+    parser.add_argument("--requests", type=int, default=0, help="then, to see memory grow")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        from app import create_server
-
-        create_server(VIEWS[args.serve](), {}, "127.0.0.1", args.port).run()
+        serve(args.serve, args.port)
         return
-    print("| | requests/s | p50 ms | p99 ms | MB | MB after |\n|---|---|---|---|---|---|")
-    for name in VIEWS:
-        measure(name, picture(), args)
+    body, servers = picture(), {}
+    with contextlib.ExitStack() as stack:
+        for name, (command, folder) in commands(args.before).items():
+            port = free_port()
+            process = start([*command, "--port", str(port)], folder, port)
+            stack.callback(process.send_signal, signal.SIGTERM)
+            servers[name] = port, process.pid, []
+        for port, _, _ in servers.values():
+            load(port, body, CLIENTS, 1)  # warm
+        for _ in range(args.rounds):
+            for port, _, results in servers.values():
+                results.append(measure(port, body, args.seconds))
+        print("| | /predict/s | /healthz/s | p50 ms | p99 ms | MB | MB after |")
+        print("|---|---|---|---|---|---|---|")
+        for name, (port, pid, results) in servers.items():
+            before, sent = memory(pid), 0
+            while name == "this project" and sent < args.requests:
+                sent += len(load(port, body, CLIENTS, 10))
+            rates, latencies = np.split(np.median(results, axis=0), 2)
+            row = [f"{rate:,.0f}" for rate in rates] + [f"{ms:.1f}" for ms in latencies]
+            print("|", name, "|", " | ".join(row), f"| {before:.0f} | {memory(pid):.0f} |")
 
 
 if __name__ == "__main__":

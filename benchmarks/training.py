@@ -1,10 +1,10 @@
-"""Measure training: accuracy, calibration and seconds, beside what one would use instead.
+"""Measure training: accuracy, calibration and seconds, compared with the usual networks.
 
     python benchmarks/training.py [--seeds 3] [-- --epochs 60 ...]
     python benchmarks/training.py --others [--figure accuracy.png]
 
 Flags after -- go to mnist_dnn.py, which runs as a user would run it, in a process of its own, from
-start to saved model. The others train on the same pictures for as long as ours took.
+start to saved model. The others train on the same images for as long as ours took.
 """
 
 import argparse
@@ -19,7 +19,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from mnist_dnn import calibration_error, load_mnist, load_trained_model, predict_images, split
+from digits.metrics import calibration_error
+from mnist_dnn import load_mnist, load_trained_model, predict_images, split
 
 
 def run_ours(seed, flags):

@@ -1,80 +1,88 @@
-"""Keep all of a training run after each epoch, so that a killed one goes on as if never killed."""
+"""Store a training run after each epoch, so that a killed one ends as if it had not been killed."""
 
 import io
 import json
-import os
 import warnings
+import zipfile
 from pathlib import Path
+from typing import IO, Any
 
 import keras
 import numpy as np
 
+from digits.atomic import replacing
 from digits.hosts import from_first, is_first
 
-EARLY_STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")  # what Keras's counts with
+EARLY_STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")  # the state of Keras's callback
 ARRAYS = ("variables", "best_weights")  # lists of arrays; all else in a checkpoint is JSON
+KEYS = {"settings", "epochs", "finished", "early_stopping", "history", *ARRAYS}
+
+State = dict[str, Any]
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Writes weights, optimizer, random state, early stopping and history after each epoch.
+    """Stores weights, optimizer, random state, early stopping and history after each epoch.
 
     Args:
-        path: file to write; it is at every moment absent or whole.
-        settings: dict of str to what JSON can hold: all that the run's course depends on.
+        path: file to write; it is never half-written.
+        settings: all that the course of the run depends on, by the name it has in messages; values
+            that JSON can hold.
+
+    Attributes:
+        first_epoch: the first epoch that the run has not finished, counted from 0.
+        finished: whether the run has come to its end, or stopped early.
     """
 
-    def __init__(self, path, settings):
+    def __init__(self, path: Path | str, settings: dict[str, Any]) -> None:
         super().__init__()
-        self.path, self.settings, self.state = Path(path), settings, None
+        self.path, self.settings = Path(path), settings
         self.first_epoch, self.finished = 0, False
+        self._state: State | None = None
 
-    def resume(self):
-        """Go on with the run that was interrupted, from the first epoch that it did not finish.
+    def resume(self) -> bool:
+        """Continue the interrupted run from the first epoch that it did not finish.
 
         Returns:
             False if there is none.
 
         Raises:
-            ValueError: it had other settings, or the file is none of ours.
+            ValueError: it had other settings, or the file is no checkpoint.
         """
-        content = from_first(self.path.read_bytes() if self.path.exists() else b"")
+        content = from_first(self.path.read_bytes() if self.path.is_file() else b"")
         if not content:
             return False
         state = read_checkpoint(io.BytesIO(content), self.path)
-        settings = state["settings"]
         for name, value in self.settings.items():
-            if settings.get(name) != value:
+            before = state["settings"].get(name)
+            if before != value:
                 raise ValueError(
-                    f"The interrupted run in {self.path} had {name} {settings.get(name)}, this one "
-                    f"has {value}. Give it the same flags and pictures, or leave out --resume."
+                    f"The interrupted run in {self.path} had {name} {before}, this one has "
+                    f"{value}. Give it the same flags and pictures, or leave out --resume."
                 )
-        self.state, self.first_epoch, self.finished = state, state["epochs"], state["finished"]
+        self._state, self.first_epoch, self.finished = state, state["epochs"], state["finished"]
         return True
 
-    def follow(self, early_stopping, history):
+    def follow(
+        self, early_stopping: keras.callbacks.EarlyStopping, history: keras.callbacks.History
+    ) -> None:
         """Name the callbacks whose state belongs to the run; they must come before this one."""
         self.early_stopping, self.history = early_stopping, history
 
-    def _variables(self):
-        """Return all that training changes: weights, seeds of dropout, moments of the optimizer."""
-        optimizer = self.model.optimizer
-        if not optimizer.built:
-            optimizer.build(self.model.trainable_variables)
-        layers = [variable for layer in self.model.layers for variable in layer.variables]
-        return layers + optimizer.variables
-
-    def on_train_begin(self, logs=None):
-        if self.state is None:
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self._state is None:
             return
-        for variable, value in zip(self._variables(), self.state["variables"], strict=True):
+        variables, values = self._variables(), self._state["variables"]
+        if [tuple(each.shape) for each in variables] != [each.shape for each in values]:
+            raise ValueError(f"Expected a checkpoint of the same network: {self.path}. Remove it")
+        for variable, value in zip(variables, values):
             variable.assign(value)
         for name in EARLY_STOPPING:
-            setattr(self.early_stopping, name, self.state["early_stopping"][name])
-        self.early_stopping.best_weights = self.state["best_weights"]
-        self.history.history = self.state["history"]
-        self.state = None  # it is as large as the model
+            setattr(self.early_stopping, name, self._state["early_stopping"][name])
+        self.early_stopping.best_weights = self._state["best_weights"]
+        self.history.history = self._state["history"]
+        self._state = None  # it is as large as the model
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.finished = self.model.stop_training or epoch + 1 == self.params["epochs"]
         if not is_first():
             return
@@ -91,45 +99,65 @@ class Checkpoint(keras.callbacks.Callback):
             write_checkpoint(self.path, state)
         except OSError as error:
             warnings.warn(
-                f"Epoch {epoch + 1} could not be kept in {self.path} ({error}). Training goes on; "
-                "--resume would start from the last epoch that was kept",
+                f"Epoch {epoch + 1} could not be stored in {self.path} ({error}). Training goes "
+                "on; --resume would start from the last epoch that was stored",
                 stacklevel=2,
             )
 
-
-def write_checkpoint(path, state):
-    """Write beside `path` and move there what `read_checkpoint` returns."""
-    arrays = {f"{name}/{i}": a for name in ARRAYS for i, a in enumerate(state[name])}
-    words = json.dumps({name: value for name, value in state.items() if name not in ARRAYS})
-    new = path.with_name(f".{path.name}.new")  # what a kill leaves is overwritten next time
-    try:
-        with open(new, "wb") as file:
-            np.savez(file, state=np.frombuffer(words.encode(), "uint8"), **arrays)
-            file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave an empty file under the name
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    def _variables(self):
+        """Return all that training changes: weights, seeds of dropout, moments of the optimizer."""
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        layers = [variable for layer in self.model.layers for variable in layer.variables]
+        return layers + optimizer.variables
 
 
-def read_checkpoint(file, path):
-    """Return a dict: settings, epochs, finished, early_stopping, history, variables, best_weights.
-
-    Args:
-        file: binary file object.
-        path: its name, for the message.
+def write_checkpoint(path: Path, state: State) -> None:
+    """Write a file that `read_checkpoint` reads, or leave the one at `path` as it is.
 
     Raises:
-        ValueError: the file is no checkpoint.
+        OSError: it cannot be written.
+    """
+    arrays = {f"{name}/{i}": a for name in ARRAYS for i, a in enumerate(state[name])}
+    rest = json.dumps({name: value for name, value in state.items() if name not in ARRAYS})
+    with replacing(path) as new, open(new, "wb") as file:
+        np.savez(file, state=np.frombuffer(rest.encode(), "uint8"), **arrays)
+
+
+def read_checkpoint(file: IO[bytes], path: Path) -> State:
+    """Read what `write_checkpoint` wrote.
+
+    Args:
+        file: seekable; each of its parts is checked by a checksum.
+        path: its name, for the message.
+
+    Returns:
+        A dict with `KEYS`.
+
+    Raises:
+        ValueError: the file is no checkpoint, or damaged.
     """
     try:
+        _require_uncompressed(file)
         with np.load(file, allow_pickle=False) as arrays:
             state = json.loads(arrays["state"].tobytes())
             for name in ARRAYS:
                 count = sum(key.startswith(f"{name}/") for key in arrays)
                 state[name] = [arrays[f"{name}/{i}"] for i in range(count)]
+        if set(state) != KEYS:
+            raise ValueError(f"it has {sorted(state)}")
     except Exception as error:  # zipfile, NumPy and json each raise their own
         raise ValueError(
-            f"Expected the checkpoint of a run, got something else: {path}. Remove it, start anew"
+            f"Expected the checkpoint of a run, got something else: {path} ({error}). "
+            "Remove it and start again without --resume"
         ) from error
     return state
+
+
+def _require_uncompressed(file):
+    """Refuse a small file that would unpack into a large one; NumPy's savez compresses nothing."""
+    with zipfile.ZipFile(file) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("it is compressed")
+    file.seek(0)

@@ -1,122 +1,85 @@
-"""Share work among processes that import no more than the work needs.
+"""Share work among processes, one for each core.
 
-Python's own pools fork, which does not go with TensorFlow's threads, or import the main script in
-every process: here that would be TensorFlow again, or the script of a user.
+Python's own pools fork, which TensorFlow's threads do not survive, or import the main script again
+in each process, and TensorFlow with it. loky, the pool inside joblib, does neither.
 """
 
 import collections
 import contextlib
 import itertools
-import os
-import pickle
 import signal
-import subprocess
-import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-MOST = 8  # more would mostly wait for the disk and for each other
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-START = "import sys; sys.path[:] = sys.argv[1:]; from digits import cores; cores.work()"
+import loky
+
+MAX_PROCESSES = 8  # more would mostly wait for the disk and for each other
+IDLE = 20  # seconds without work after which a helper ends: this process may have been killed
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class ProcessEndedError(RuntimeError):
-    """A process that had a task ended by itself, or was killed."""
+    """A helper process was killed, or crashed, while it had work to do."""
 
 
-def process_count():
-    """Return how many processes share the work: one for each core, 8 at most."""
-    if hasattr(os, "sched_getaffinity"):  # a container may have some of the machine's cores
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(cores, MOST)
-
-
-def in_processes(function, tasks):
-    """Yield `function(task)` for each task, in the order of the tasks, worked on by several cores.
+def in_processes(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+    """Yield `function(task)` for each task, in the order of the tasks, computed on several cores.
 
     Args:
-        function: one that pickle finds by its name in a module, or functools.partial of one.
-        tasks: iterable; it is read at most a task for each process ahead of the results. A single
-            task is not worth a process, and is done here.
+        function: importable by its name, or a functools.partial of such a function.
+        tasks: read lazily, at most two tasks per process ahead of the results. A single task is not
+            worth a process and is done in this one.
 
     Raises:
-        ProcessEndedError: a process was killed.
-        Exception: what `function` raises.
+        ProcessEndedError: a helper was killed or crashed.
+        Exception: whatever `function` raises.
     """
-    tasks = iter(tasks)
-    first = list(itertools.islice(tasks, process_count()))
-    if len(first) < 2 or not sys.executable:
-        yield from map(function, itertools.chain(first, tasks))
+    tasks, count = iter(tasks), min(loky.cpu_count(), MAX_PROCESSES)
+    first = list(itertools.islice(tasks, 2 * count))
+    if len(first) < 2:
+        yield from map(function, first)
         return
-    with contextlib.ExitStack() as stack:
-        processes = collections.deque(_start(function, stack) for _ in first)
-        for process, task in zip(processes, first):
-            _send(process, task)
+    with _pool(min(count, len(first))) as pool:
+        results = collections.deque(pool.submit(function, task) for task in first)
         for task in tasks:
-            result = _receive(processes[0])
-            _send(processes[0], task)  # first: it works while the result is used
-            processes.rotate(-1)
-            yield result
-        yield from map(_receive, processes)
+            yield results.popleft().result()
+            results.append(pool.submit(function, task))
+        while results:
+            yield results.popleft().result()
 
 
-def _start(function, stack):
-    """Start a process for `function` that ends with `stack`, or with this process."""
-    command = [sys.executable, "-W", "ignore", "-c", START, HERE, *sys.path]
-    alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen(command, env=alone, **pipes)
-    stack.callback(_end, process)
-    _send(process, function)
-    return process
-
-
-def _end(process):
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):  # nobody takes what is left for it
-            pipe.close()
-    return process.wait()
-
-
-def _send(process, message):
+@contextlib.contextmanager
+def _pool(count: int) -> Iterator[loky.ProcessPoolExecutor]:
+    """Provide `count` helpers; end them when the work is done, has failed or is abandoned."""
+    options = {"timeout": IDLE, "initializer": _ignore_ctrl_c, "env": ONE_THREAD}
+    pool = loky.ProcessPoolExecutor(count, **options)
     try:
-        pickle.dump(message, process.stdin)
-        process.stdin.flush()
-    except OSError:
-        raise _ended(process) from None
+        with _ctrl_c_ignored():
+            pool.submit(_ignore_ctrl_c)  # the first task starts the helpers
+        yield pool
+    except loky.BrokenProcessPool as error:
+        raise ProcessEndedError(
+            "A helper process ended before its work was done. It may have been killed because "
+            "memory ran out: close other programs, or try fewer or smaller pictures."
+        ) from error
+    finally:
+        pool.shutdown(kill_workers=True)
 
 
-def _receive(process):
+def _ignore_ctrl_c() -> None:
+    """Leave Ctrl-C to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment; processes started meanwhile inherit that, and print nothing."""
+    if threading.current_thread() is not threading.main_thread():  # no other may change handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        result, error = pickle.load(process.stdout)
-    except (EOFError, OSError, pickle.UnpicklingError):
-        raise _ended(process) from None
-    if error:
-        raise error
-    return result
-
-
-def _ended(process):
-    return ProcessEndedError(
-        f"A process that read pictures ended too early, with status {_end(process)}. "
-        "-9 stands for one that was killed, perhaps since the memory was full"
-    )
-
-
-def work():
-    """Answer tasks from standard input until it ends, or nobody takes the answers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # so that nothing else is read from there,
-    os.dup2(2, 1)  # nor written to it
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        function = pickle.load(tasks)
-        while True:
-            task = pickle.load(tasks)
-            try:
-                answer = function(task), None
-            except Exception as error:
-                answer = None, error
-            pickle.dump(answer, answers)
-            answers.flush()
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

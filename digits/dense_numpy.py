@@ -1,33 +1,38 @@
-"""Run a saved Dense network in NumPy alone, so that a service needs no TensorFlow."""
+"""Run a saved Dense network in NumPy alone, so that the service needs no TensorFlow."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 
 class UnknownModelError(ValueError):
-    """The file holds no stack of Dense layers that is known here; Keras may know it."""
+    """The file holds no stack of Dense layers that is known here; Keras may be able to load it."""
 
 
-def require_model(path):
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+def require_model(path: Path | str) -> None:
     """Raise FileNotFoundError unless there is something at `path`."""
     if not Path(path).exists():
         raise FileNotFoundError(f"There is no model at {path}. Run python mnist_dnn.py first.")
 
 
-def load_dense(path):
+def load_dense(path: Path | str) -> Network:
     """Load a Sequential model of Dense, BatchNormalization, ReLU and the like from a .h5 file.
 
     Args:
-        path: file that Keras saved; nothing in it is run.
+        path: file that Keras saved; no code in it is run.
 
     Returns:
         A function from uint8 (n, 28, 28), ink bright, to probabilities, float32 (n, 10).
 
     Raises:
-        UnknownModelError: the file holds another model, or none.
+        UnknownModelError: the file holds another model, or none; its cause says why.
     """
     try:
         with h5py.File(path) as file:
@@ -36,28 +41,34 @@ def load_dense(path):
                 raise ValueError(f"a {config['class_name']} model")
             stack = config["config"]["layers"]
             steps = [_step(layer, file["model_weights"]) for layer in stack]
-        if stack[-1]["config"].get("activation") != "softmax":
-            steps.append(softmax)
-        rescales = any(layer["class_name"] == "Rescaling" for layer in stack)
-
-        def predict(images):
-            x = images.reshape(len(images), 784).astype("float32") / (1 if rescales else 255)
-            for step in steps:
-                x = step(x)
-            return x
-
+        predict = _chain(stack, steps)
         if predict(np.full((1, 28, 28), 255, "uint8")).shape != (1, 10):
-            raise ValueError("no ten outputs")
-    except Exception as error:  # a file can be wrong in many ways, and Keras explains them
+            raise ValueError("a model without ten outputs")
+    except Exception as error:  # a file can be wrong in many ways, which Keras explains
         raise UnknownModelError(f"Expected a stack of Dense layers in {path}: {error}") from error
     return predict
 
 
+def _chain(stack, steps):
+    """Return a function that takes pixels through all steps, and logits through softmax."""
+    if stack[-1]["config"].get("activation") != "softmax":
+        steps = [*steps, softmax]
+    rescales = any(layer["class_name"] == "Rescaling" for layer in stack)
+
+    def predict(images):
+        x = images.reshape(len(images), 784).astype("float32") / (1 if rescales else 255)
+        for step in steps:
+            x = step(x)
+        return x
+
+    return predict
+
+
 def _step(layer, weights):
-    """Return what a layer does to float32 (n, k), as a function."""
+    """Return a layer as a function of float32 (n, k)."""
     config, kind = layer["config"], layer["class_name"]
     if layer.get("registered_name") or config.get("quantization_config"):
-        raise ValueError(f"a {kind} of its own kind")
+        raise ValueError(f"a custom {kind}")
     group = weights.get(config["name"])
     names = group.attrs["weight_names"] if group else []
     return LAYERS[kind](config, *(group[name][()].astype("float32") for name in names))
@@ -68,7 +79,7 @@ def _dense(config, kernel, bias=0):
 
     def dense(x):
         used = np.flatnonzero(x.any(axis=0))
-        if len(used) < len(kernel) / 2:  # most pixels are 0, and much of what leaves a ReLU
+        if len(used) < len(kernel) / 2:  # most pixels are 0, and so is much of a ReLU's output
             return activation(x.take(used, axis=1) @ kernel.take(used, axis=0) + bias)
         return activation(x @ kernel + bias)
 
@@ -82,26 +93,26 @@ def _batch_normalization(config, gamma, beta, mean, variance):
 
 def _relu(config):
     if config["max_value"] is not None or config["negative_slope"] or config["threshold"]:
-        raise ValueError("a ReLU that is bent elsewhere")
+        raise ValueError("a ReLU with a limit, slope or threshold")
     return ACTIVATIONS["relu"]
 
 
-def softmax(x):
+def softmax(x: np.ndarray) -> np.ndarray:
     """Turn logits float (n, k) into probabilities of the same shape."""
     powers = np.exp(x - x.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def gelu(x):
-    """Let x through as far as a normal random number lies below it, as Keras's "gelu" does.
+def gelu(x: np.ndarray) -> np.ndarray:
+    """Return x times the probability that a standard normal number is below x: the exact GELU.
 
-    Within 1e-6. Source of the error function: Abramowitz and Stegun 1964, formula 7.1.26.
+    Within 1e-6. Source: the error function by Abramowitz and Stegun 1964, formula 7.1.26.
     """
     size = abs(x) / np.sqrt(2, dtype=x.dtype)
     t = 1 / (1 + 0.3275911 * size)
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * -1.453152027)))
     series += 1.061405429 * t**5
-    above = series * np.exp(-(size**2)) / 2  # the share beyond x, away from 0
+    above = series * np.exp(-(size**2)) / 2  # the probability beyond x, away from 0
     return x * np.where(x > 0, 1 - above, above)
 
 
@@ -109,13 +120,13 @@ def _unchanged(x):
     return x
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Network] = {
     "linear": _unchanged,
     "relu": lambda x: np.maximum(x, 0),
     "gelu": gelu,
     "softmax": softmax,
 }
-LAYERS = {
+LAYERS: dict[str, Callable[..., Any]] = {
     "InputLayer": lambda config: _unchanged,
     "Flatten": lambda config: _unchanged,
     "Dropout": lambda config: _unchanged,

@@ -1,53 +1,58 @@
-"""Find and open picture files of every kind, and bring them to upright grey or RGB.
-
-NumPy and Pillow only.
-"""
+"""Find, open and decode picture files of every kind. NumPy and Pillow only."""
 
 import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # decoders that a picture may reach
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # the only decoders to be used
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_PIXELS = 50_000_000  # that are decoded
-LARGE = 1024  # pixels: a picture whose longest side is twice as long, or more, is reduced
+MAX_PIXELS = 50_000_000  # of a picture to be decoded: a small file can hold very many
+LARGE = 1024  # pixels: a longest side of at least twice as many is reduced
 
 
-def find_pictures(names):
+def find_pictures(names: Iterable[str]) -> Iterator[str]:
     """Yield the files named, and the picture files in and below the folders named.
 
-    In a folder sorted files come first, then sorted folders; hidden ones are left out. A folder
-    without pictures, or one that cannot be looked into, is yielded itself: opening it fails.
+    In each folder, files come before folders, both sorted; hidden ones are left out. A folder
+    without pictures, or one that cannot be read, is yielded itself, so that opening it fails.
     """
     for name in names:
-        empty, unreadable = True, []
-        for folder, folders, files in os.walk(name, onerror=unreadable.append):
-            folders[:] = sorted(each for each in folders if not each.startswith("."))
-            for file in sorted(files):
-                if file.lower().endswith(PICTURE_SUFFIXES) and not file.startswith("."):
-                    empty = False
-                    yield os.path.join(folder, file)
-        if empty:  # a file is no folder to walk through either
-            yield name
-        yield from (error.filename for error in unreadable if error.filename != name)
+        errors: list[OSError] = []
+        pictures = _pictures_below(name, errors)
+        yield next(pictures, name)
+        yield from pictures
+        yield from (error.filename for error in errors if error.filename != name)
 
 
-def open_picture(file):
-    """Open and decode a picture; a large JPEG is decoded at a fraction of its size, not below 1024.
+def _pictures_below(root, errors):
+    """Yield the picture files in and below a folder, and collect errors; a file yields nothing."""
+    for folder, folders, files in os.walk(root, onerror=errors.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in sorted(files):
+            if file.lower().endswith(PICTURE_SUFFIXES) and not file.startswith("."):
+                yield os.path.join(folder, file)
+
+
+def open_picture(file: str | Path | BinaryIO) -> Image.Image:
+    """Open and decode a picture; a large JPEG is decoded at a fraction of its size, 1024 or more.
 
     Args:
         file: path or binary file object.
 
     Returns:
-        A PIL image, decoded, its file closed.
+        The decoded picture; its file is closed.
 
     Raises:
-        ValueError: it cannot be read as a PNG, JPEG, WebP, BMP, GIF or TIFF picture.
+        ValueError: the file is missing, not a PNG, JPEG, WebP, BMP, GIF or TIFF picture, broken, or
+            has more than MAX_PIXELS; the message says which.
     """
     try:
         with Image.open(file, formats=PICTURE_FORMATS) as image:
-            too_large = image.width * image.height > MAX_PIXELS  # a small file can hold very many
+            too_large = image.width * image.height > MAX_PIXELS
             if not too_large:
                 image.draft(None, (LARGE, LARGE))
                 image.load()
@@ -57,7 +62,7 @@ def open_picture(file):
         raise ValueError("There is no such file") from error
     except IsADirectoryError as error:
         raise ValueError("There is no picture in this folder") from error
-    except Exception as error:  # decoders raise nearly anything on a broken file
+    except Exception as error:  # decoders raise almost anything on a broken file
         raise ValueError(f"Expected a whole picture, got a broken one: {error}") from error
     if too_large:
         raise ValueError(
@@ -67,8 +72,17 @@ def open_picture(file):
     return image
 
 
-def upright(image):
-    """Return 8-bit grey or RGB, upright as EXIF says, on paper, at most twice LARGE pixels long."""
+def upright(image: Image.Image) -> Image.Image:
+    """Turn any picture into 8-bit grey or RGB, upright, and less than 2 * LARGE pixels long.
+
+    Its EXIF orientation is applied, and a transparent canvas is put on paper.
+
+    Args:
+        image: of any size and mode; it is not changed.
+
+    Returns:
+        An image of mode "L" or "RGB".
+    """
     orientation = exif_orientation(image)
     if image.mode[0] in "IF":
         image = _eight_bits(image)
@@ -79,21 +93,21 @@ def upright(image):
     if max(image.size) >= 2 * LARGE:
         image = image.reduce(max(image.size) // LARGE)
     image = turn(image, orientation)
-    if "A" in image.getbands() and image.getchannel("A").getextrema()[0] < 255:
+    if "A" in image.getbands() and image.getchannel("A").getextrema() != (255, 255):
         image = _on_paper(image)
     return image if image.mode == "L" else image.convert("RGB")
 
 
-def exif_orientation(image):
-    """Return a picture's EXIF orientation, 1-8, and 1, upright, where its EXIF is damaged."""
+def exif_orientation(image: Image.Image) -> int:
+    """Return a picture's EXIF orientation, 1-8; 1 is upright, also where EXIF is damaged."""
     try:
         return image.getexif().get(0x0112, 1)
-    except Exception:  # Pillow raises nearly anything on it, and the pixels are sound
+    except Exception:  # Pillow raises almost anything on it, but the pixels are intact
         return 1
 
 
-def turn(image, orientation):
-    """Turn a picture as its EXIF orientation, 1-8, says."""
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn a picture upright from its EXIF orientation, 1-8; other values leave it as it is."""
     methods = {
         2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -111,7 +125,7 @@ def _eight_bits(image):
 
 
 def _on_paper(image):
-    """Put dark ink on a transparent canvas onto white, light ink onto black."""
+    """Put a transparent canvas on white paper, or on black if its ink is light."""
     grey, alpha = np.asarray(image.convert("LA"), "float32").reshape(-1, 2).T
     light_ink = (grey * alpha).sum() > 127.5 * alpha.sum()
     paper = Image.new("RGBA", image.size, "black" if light_ink else "white")

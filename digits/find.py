@@ -21,8 +21,14 @@ Box = tuple[int, int, int, int]
 
 MIN_SIDE = 3  # pixels at working size
 SMALL_DIGIT = 40  # pixels at working size: smaller ones are re-examined at higher resolution
-INK_SHARES = 0.3, 0.4  # of the ink's contrast: above this a pixel is ink, at first and on paper
-MIN_PHOTO = 0.2  # of a screenshot: smaller, and it is no photo in a frame
+INK_LEVEL, INK_SIGMAS = 6, 3  # grey levels, multiples of the noise: any ink exceeds both
+INK_SHARES = 0.3, 0.4  # of strong ink's contrast: what counts as ink, first and then on paper
+MIN_LEVEL, MIN_SIGMAS = 12, 5.5  # as INK_LEVEL, for a digit's median: fainter ones are dirt
+NO_INK, FULL_INK = 0.15, 0.9  # of a digit's median contrast
+HEIGHTS = 0.5, 2.0  # of further digits, as multiples of the strongest one's
+MIN_STRENGTH = 0.15  # of further digits, likewise
+SHADOW = 0.2  # of a digit's longest side: where more pixels touch the border, it is a shadow
+MIN_PHOTO = 0.2  # of a screenshot: a smaller box inside is no framed photo
 FILLED = 0.75  # of a photo: at least this much differs in colour from the frame around it
 SAME_COLOUR = 8  # grey levels: the largest difference within one colour
 NO_DIGIT = "No digit stands out from the background. Use a darker pen, more light or a closer shot."
@@ -214,7 +220,7 @@ def _find_ink(picture, contrast, noise, near=None):
 
 def _candidates(contrast, noise, near):
     """Look for digits; on paper once more, at a level set by the strongest of them."""
-    floor = max(3 * noise, 6)
+    floor = max(INK_SIGMAS * noise, INK_LEVEL)
     ink = contrast > floor
     if not ink.any():
         raise NoDigitError(NO_DIGIT)
@@ -229,18 +235,17 @@ def _separate(contrast, mask, near):
     """Return the strongest digit, and those about as tall and as strong: `(mask, box)` each."""
     labels, parts = find_parts(contrast, mask)
     if near is not None:
-        meets = (parts.boxes - near[[2, 3, 0, 1]]) * [1, 1, -1, -1] < 0
-        parts = parts.select(meets.all(axis=1))
+        overlaps = (parts.boxes - near[[2, 3, 0, 1]]) * [1, 1, -1, -1] < 0
+        parts = parts.select(overlaps.all(axis=1))
     if not parts.labels.size:
         raise NoDigitError(NO_DIGIT)
     groups = group_parts(parts)
-    sizes = np.array([(box[3] - box[1], parts.strengths[group].sum()) for group, box in groups])
-    heights, strengths = (sizes / sizes[0]).T
-    alike = (heights > 0.5) & (heights < 2) & (strengths > 0.15)
+    heights = [box[3] - box[1] for _, box in groups]
+    strengths = [parts.strengths[group].sum() for group, _ in groups]
     return [
         (np.logical_or.reduce([labels == label for label in parts.labels[group]]), box)
-        for (group, box), like in zip(groups, alike)
-        if like
+        for (group, box), height, strength in zip(groups, heights, strengths)
+        if HEIGHTS[0] < height / heights[0] < HEIGHTS[1] and strength / strengths[0] > MIN_STRENGTH
     ]
 
 
@@ -256,17 +261,17 @@ def _look_closer(picture, box):
 
 
 def _take_ink(contrast, noise, mask, box):
-    """Turn the contrast in the box of a digit into ink, 0 on the paper and 1 where the pen pressed.
+    """Turn the contrast in and around a digit's box into ink: 0 on paper, 1 where the pen pressed.
 
     Raises:
         NoDigitError: it is dirt, near the noise, or a shadow, which runs along the border.
     """
     level = quantile(contrast[mask], 0.5)
     left, top, right, bottom = box
-    on_border = np.count_nonzero(mask) - np.count_nonzero(mask[1:-1, 1:-1])
-    shadow = noise >= CANVAS_NOISE and on_border > 0.2 * max(right - left, bottom - top)
-    if shadow or level < max(5.5 * noise, 12):
+    touching = np.count_nonzero(mask) - np.count_nonzero(mask[1:-1, 1:-1])
+    shadow = noise >= CANVAS_NOISE and touching > SHADOW * max(right - left, bottom - top)
+    if shadow or level < max(MIN_SIGMAS * noise, MIN_LEVEL):
         raise NoDigitError(NO_DIGIT)
-    low = max(0.15 * level, 2 * noise)
+    low = max(NO_INK * level, 2 * noise)
     around = slice(max(top - 1, 0), bottom + 1), slice(max(left - 1, 0), right + 1)
-    return ((contrast[around] - low) / (0.9 * level - low)).clip(0, 1) * grow(mask[around])
+    return ((contrast[around] - low) / (FULL_INK * level - low)).clip(0, 1) * grow(mask[around])

@@ -92,14 +92,13 @@ def _look_at_tile(small, view, top, bottom, left, right):
     """Fill in a tile; of what two tiles see, the one in whose middle it lies counts."""
     part = small[top:bottom, left:right].astype("float32")
     missing = [(0, bottom - top - part.shape[0]), (0, right - left - part.shape[1]), (0, 0)]
-    ink, centre, reach = _outputs(
-        run_network(standardise(np.pad(part, missing, mode="edge")), load_weights())
-    )
+    padded = standardise(np.pad(part, missing, mode="edge"))
+    ink, centre, reach = _outputs(run_network(padded, load_weights() or []))
     y, x = (OVERLAP // 2 if start else 0 for start in (top, left))
     view.ink[top + y : bottom, left + x : right] = ink[y:, x:]
-    y, x, top, bottom, left, right = (side // 2 for side in (y, x, top, bottom, left, right))
-    view.centre[top + y : bottom, left + x : right] = centre[y:, x:]
-    view.reach[top + y : bottom, left + x : right] = reach[y:, x:]
+    cells = np.s_[(top + y) // 2 : bottom // 2, (left + x) // 2 : right // 2]
+    view.centre[cells] = centre[y // 2 :, x // 2 :]
+    view.reach[cells] = reach[y // 2 :, x // 2 :]
 
 
 def standardise(pixels: np.ndarray) -> np.ndarray:

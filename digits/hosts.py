@@ -1,9 +1,9 @@
 """Train on several machines or GPUs at once: data-parallel, by Keras's distribution API on JAX."""
 
 import contextlib
-import functools
 import os
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 HEARTBEAT = 30  # seconds without a sign of life after which a host counts as lost
 
 
-def start():
+def start() -> None:
     """Join the other hosts, if Keras's environment variables name any, and use all their devices.
 
     Raises:
@@ -26,16 +26,26 @@ def start():
     import jax
     import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow only makes batches; JAX needs the memory
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow makes batches only; JAX needs the memory
     if "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ:
-        patient = jax.distributed.initialize  # for 100 seconds, and Keras has no word for it
-        jax.distributed.initialize = functools.partial(patient, heartbeat_timeout_seconds=HEARTBEAT)
-        keras.distribution.initialize()
-    # every process makes its share of each batch itself
+        _join(jax)
+    # each process makes its own share of each batch
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
 
 
-def processes():
+def _join(jax):
+    """Connect to the other hosts; Keras's own function would wait 100 s for one that is lost."""
+    names = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
+    try:
+        addresses, count, number = (os.environ[f"KERAS_DISTRIBUTION_{name}"] for name in names)
+    except KeyError as error:
+        raise ValueError(f"Expected the environment variable {error} on each host") from error
+    jax.distributed.initialize(
+        addresses.split(",")[0], int(count), int(number), heartbeat_timeout_seconds=HEARTBEAT
+    )
+
+
+def processes() -> int:
     """Return the number of processes that train together."""
     if keras.distribution.distribution() is None:
         return 1
@@ -44,7 +54,7 @@ def processes():
     return jax.process_count()
 
 
-def is_first():
+def is_first() -> bool:
     """Tell whether this process is the one that prints and saves."""
     if processes() == 1:
         return True
@@ -53,7 +63,7 @@ def is_first():
     return jax.process_index() == 0
 
 
-def device_shares():
+def device_shares() -> tuple[int, slice]:
     """Return the number of devices of all processes, and the slice of those that are ours."""
     distribution = keras.distribution.distribution()
     if distribution is None:
@@ -71,8 +81,8 @@ def local_devices() -> int:
     return ours.stop - ours.start
 
 
-def from_first(content):
-    """Return the bytes that the first process gives; all processes have to call this."""
+def from_first(content: bytes) -> bytes:
+    """Return the bytes that the first process passes; all processes must call this."""
     if processes() == 1:
         return content
     from jax.experimental.multihost_utils import broadcast_one_to_all
@@ -84,19 +94,19 @@ def from_first(content):
     return np.asarray(broadcast_one_to_all(array)).tobytes()
 
 
-def require_same(content, what):
-    """Raise ValueError unless all processes give the same text; all have to call this."""
+def require_same(content: str, what: str) -> None:
+    """Raise ValueError unless all processes pass the same text; all processes must call this."""
     ours = content.encode()
     same = from_first(ours) == ours
     if processes() > 1:
         from jax.experimental.multihost_utils import process_allgather
 
-        same = process_allgather(np.array(same)).all()  # all end, not those alone that differ
+        same = process_allgather(np.array(same)).all()  # all end, not only those that differ
     if not same:
-        raise ValueError(f"Expected the same {what} on all hosts, got others on some")
+        raise ValueError(f"Expected the same {what} on all hosts, got different ones")
 
 
-def detach(models):
+def detach(models: list[keras.Model]) -> list[keras.Model]:
     """Return copies of trained models that this process can use without the others."""
     if keras.distribution.distribution() is None:
         return models
@@ -109,14 +119,14 @@ def detach(models):
 
 
 @contextlib.contextmanager
-def lost_host_is_named():
-    """Turn what JAX raises when another process does not answer into a ConnectionError."""
+def lost_host_is_named() -> Iterator[None]:
+    """Turn what JAX raises when another process is lost into a ConnectionError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         if processes() == 1:
             raise
-        reason = str(error).splitlines()[0]
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
         raise ConnectionError(
             f"Another host was lost, or ended with an error of its own ({reason}). "
             "Start all hosts again, with --resume"
@@ -124,7 +134,7 @@ def lost_host_is_named():
 
 
 def fail(message: str) -> NoReturn:
-    """End this process with a message; others must not wait for it until they time out."""
+    """End this process with a message, at once: the others must not wait until they time out."""
     if processes() == 1:
         sys.exit(message)
     print(message, file=sys.stderr, flush=True)

@@ -116,8 +116,11 @@ def connect_runs(first: list[int], last: list[int]) -> list[int]:
         for above in touched:
             while above != roots[above]:
                 above = roots[above]
-            low, high = sorted((above, roots[run]))
-            roots[high] = roots[run] = low
+            if above < roots[run]:
+                roots[roots[run]] = above
+                roots[run] = above
+            else:
+                roots[above] = roots[run]
     for run, root in enumerate(roots):
         roots[run] = roots[root]
     return roots

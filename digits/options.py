@@ -5,6 +5,7 @@ from pathlib import Path
 
 WEIGHTS = "mnist_dnn.h5"  # the bundled model
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 512, 0.006
+NONDIGITS = 18_000
 SYNTHETIC_SHARES = {"dense": 0.4, "cnn": 0.1}  # of synthetic digits, relative to the others
 
 
@@ -21,6 +22,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(
         description="Train a network that reads handwritten digits, or read pictures with one.",
+        prog="mnist_dnn.py",
         usage="python mnist_dnn.py [flags]",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26),
     )
@@ -62,6 +64,9 @@ def _training_flags(parser):
             help="the same seed gives the same weights (default: %(default)s)"),
         add("--synthetic-share", metavar="X", type=float, help="synthetic digits to mix in, "
             f"relative to the others, 10,000 to 40,000; 0 for none (default: {shares})"),
+        add("--nondigits", metavar="N", type=int, default=NONDIGITS, help="images of no digit to "
+            "mix in, so that the network doubts such; at most a quarter of the digits, 0 for none "
+            "(default: %(default)s)"),
         add("--model", choices=SYNTHETIC_SHARES, default="dense",
             help="network to train (default: %(default)s)"),
         add("--ensemble", metavar="N", type=int, default=1, help="train N networks and save one "
@@ -102,7 +107,10 @@ def _checks(args):
     counts = args.epochs, args.batch_size, args.patience, args.ensemble
     yield min(counts) < 1, "--epochs, --batch-size, --patience and --ensemble are at least 1"
     yield args.learning_rate <= 0, "--learning-rate is above 0"
-    yield args.synthetic_share < 0, "--synthetic-share is at least 0"
+    yield (
+        min(args.synthetic_share, args.nondigits) < 0,
+        ("--synthetic-share and --nondigits are at least 0"),
+    )
     yield not 0 <= args.seed < 2**32, "--seed is 0 to 4294967295"
     yield bool(args.explain and not args.predict), "--explain needs --predict"
     yield bool(args.predict and args.convert), "--predict and --convert exclude each other"

@@ -74,7 +74,7 @@ def plot_explanations(pictures: dict[str, Image.Image], model: keras.Model) -> F
         left.set_axis_off()
         middle.set_axis_off()
         if digit:
-            _draw_digit(left, middle, right, *digit)
+            _draw_digit(left, middle, right, digit)
         else:
             right.set_axis_off()
             right.text(0.5, 0.5, problem, ha="center", va="center", wrap=True, fontsize=9)
@@ -90,13 +90,14 @@ def _rows(name, picture, model):
         return [(name, picture, None, str(error))]
 
 
-def _draw_digit(left, middle, right, pixels, probabilities, box):
+def _draw_digit(left, middle, right, digit):
     """Draw the box around a digit, its 28x28 and its probabilities."""
-    x0, y0, x1, y1 = np.subtract(box, 0.5)  # imshow centres a pixel at its index
+    x0, y0, x1, y1 = np.subtract(digit.box, 0.5)  # imshow centres a pixel at its index
     left.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="C1")
-    middle.imshow(pixels, cmap="gray")
+    middle.imshow(digit.pixels, cmap="gray")
     middle.set_title("what the network sees", fontsize=9)
-    right.bar(range(10), probabilities, color="C0")
+    right.bar(range(10), digit.probabilities, color="C0")
     right.set(xticks=range(10), ylim=(0, 1), yticks=(0, 0.5, 1))
-    right.set_title(f"{probabilities.argmax()}, {probabilities.max():.1%} confident", fontsize=9)
+    answer = digit.probabilities.argmax()
+    right.set_title(f"{answer}, {digit.confidence:.1%} confident", fontsize=9)
     right.spines[["top", "right"]].set_visible(False)

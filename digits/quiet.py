@@ -40,6 +40,7 @@ def plain_messages() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: print(
             f"Warning: {message}", file=sys.stderr
         )

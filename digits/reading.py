@@ -7,13 +7,13 @@ stands that explains more of the ink with more confidence.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from digits.choosing import SURE, WIDE, Box, Digit, Evidence, choose
-from digits.cores import in_processes
-from digits.files import open_picture
+from digits.decoding import open_file
 from digits.find import NO_DIGIT, NoDigitError, examine, without_frame
 from digits.finder import detect, find_learned
 from digits.finder_network import load_weights, look
@@ -27,8 +27,8 @@ FILLED = 0.5  # of a canvas: what takes more of it may be a frame
 MOST = 0.8  # of the ink: where a digit holds less, there is something else
 ALIKE = 0.6  # of a digit's longest side: where the finder's box is shorter, they do not agree
 EVIDENCE = 512  # pixels: longest side of the map of ink by which readings are compared
-BATCH = 1024  # pictures that are read together
 
+Source = Image.Image | str | Path
 Predict = Callable[[np.ndarray], np.ndarray]
 Reading = list[tuple[np.ndarray, Box]]  # (28x28, box) of each digit
 
@@ -46,28 +46,55 @@ def read_digits(image: Image.Image, predict: Predict) -> list[Digit]:
     Raises:
         NoDigitError: no digit stands out from the background.
     """
-    (digits,) = _read_all([image], predict, map)
+    ((digits,),) = read_chunks([[image]], predict)
     if isinstance(digits, Exception):
         raise digits
     return digits
 
 
-def read_files(
-    paths: Iterable[str], predict: Predict
-) -> Iterator[tuple[str, list[Digit] | ValueError]]:
-    """Read the digits in many picture files: all cores find them, whole batches are predicted.
+def read_chunks(
+    chunks: Iterable[Sequence[Source]], predict: Predict, run: Callable = map
+) -> Iterator[list[list[Digit] | Exception]]:
+    """Read the digits in many pictures, one chunk of them after the other.
 
     Args:
-        paths: of the pictures.
-        predict: as for `read_digits`; it runs in this process.
+        chunks: of pictures, or of paths; only as many are held as `run` asks for.
+        predict: as for `read_digits`; it gets all digits of a chunk at once.
+        run: `run(function, tasks)` yields what the function returns for each task, in their order,
+            as `map` and `digits.cores.in_processes` do.
 
     Yields:
-        Each path with its digits, or with the error: a NoDigitError, or the ValueError that says
-        why the file cannot be read.
+        For each chunk a list: for each picture its digits, or what is wrong with it.
     """
-    paths = iter(paths)
-    while batch := list(itertools.islice(paths, BATCH)):
-        yield from zip(batch, _read_all(batch, predict, in_processes))
+    chunks, tasks = itertools.tee(chunks)
+    begun = (
+        (chunk, *_first_answers(readings, predict))
+        for chunk, readings in zip(chunks, run(_first_readings, tasks))
+    )
+    waiting, begun_too = itertools.tee(begun)
+    doubtful = ([chunk[i] for i in indices] for chunk, _, indices in begun_too)
+    for (_, answers, indices), found in zip(waiting, run(_learned_readings, doubtful)):
+        readings, evidence = zip(*found) if found else ((), ())
+        for i, second, seen in zip(indices, _answer(readings, predict), evidence):
+            answers[i] = choose(answers[i], second, seen) if seen else second or answers[i]
+        yield [_in_rows(digits) for digits in answers]
+
+
+def _first_answers(readings, predict):
+    """Return the answers to first readings, and the indices of those to be read again."""
+    answers = _answer([reading for reading, _ in readings], predict)
+    explained = [each for _, each in readings]
+    if not load_weights():
+        return answers, []
+    return answers, [i for i, each in enumerate(answers) if _is_doubtful(each, explained[i])]
+
+
+def _first_readings(sources):
+    return [first_reading(source) for source in sources]
+
+
+def _learned_readings(sources):
+    return [learned_reading(source) for source in sources]
 
 
 def as_text(digits: Sequence[Digit]) -> str:
@@ -76,23 +103,7 @@ def as_text(digits: Sequence[Digit]) -> str:
     return "\n".join("".join(str(digit.probabilities.argmax()) for digit in row) for _, row in rows)
 
 
-def _read_all(sources, predict, run):
-    """Read pictures or files; `run` is `map`, or another function that does the same.
-
-    Returns:
-        For each source its digits, or the error.
-    """
-    readings, explained = zip(*run(first_reading, sources))
-    answers = _answer(readings, predict)
-    doubtful = [i for i, answer in enumerate(answers) if _is_doubtful(answer, explained[i])]
-    if doubtful and load_weights():
-        readings, evidence = zip(*run(learned_reading, [sources[i] for i in doubtful]))
-        for i, answer, seen in zip(doubtful, _answer(readings, predict), evidence):
-            answers[i] = choose(answers[i], answer, seen) if isinstance(answer, list) else answer
-    return [_in_rows(digits) for digits in answers]
-
-
-def first_reading(source: Image.Image | str) -> tuple[Reading | ValueError, bool]:
+def first_reading(source: Source) -> tuple[Reading | Exception, bool]:
     """Find digits by the classical path.
 
     Returns:
@@ -104,14 +115,20 @@ def first_reading(source: Image.Image | str) -> tuple[Reading | ValueError, bool
         reading, contrast = examine(image)
     except NoDigitError:
         return [], False
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return error, True
     return reading, len(reading) == 1 and _agrees(image, contrast, reading[0][1])
 
 
-def learned_reading(source: Image.Image | str) -> tuple[Reading | ValueError, Evidence | None]:
-    """Find digits by the learned finder, and say where it sees ink; or that there are too many."""
-    picture, corner, size = without_frame(_opened(source))
+def learned_reading(source: Source) -> tuple[Reading | Exception, Evidence | None]:
+    """Find digits by the learned finder, and say where it sees ink; or that there are too many.
+
+    Where a picture cannot be opened again, since it came from a pipe, nothing is found.
+    """
+    try:
+        picture, corner, size = without_frame(_opened(source))
+    except (ValueError, OSError):
+        return [], None
     try:
         found, view = find_learned(picture.convert("RGB"))
     except NoDigitError as error:
@@ -151,7 +168,7 @@ def _rounded(box):
 
 
 def _opened(source):
-    return source if isinstance(source, Image.Image) else open_picture(source)
+    return source if isinstance(source, Image.Image) else open_file(source)
 
 
 def _answer(readings, predict):
@@ -160,21 +177,21 @@ def _answer(readings, predict):
     probabilities = iter(predict(np.stack([pixels for pixels, _ in found])) if found else ())
     return [
         reading
-        if isinstance(reading, ValueError)
+        if isinstance(reading, Exception)
         else [Digit(pixels, next(probabilities), box) for pixels, box in reading]
         for reading in readings
     ]
 
 
 def _is_doubtful(digits, explained):
-    if isinstance(digits, ValueError):
+    if isinstance(digits, Exception):
         return False
     return len(digits) != 1 or digits[0].confidence < SURE or not explained
 
 
 def _in_rows(digits):
     """Bring digits into reading order; say that there are none, and leave errors as they are."""
-    if isinstance(digits, ValueError):
+    if isinstance(digits, Exception):
         return digits
     if not digits:
         return NoDigitError(NO_DIGIT)

@@ -9,10 +9,13 @@ from pathlib import Path
 import keras
 
 from digits import hosts
-from digits.augment import Pictures
+from digits.batches import Pictures
 from digits.checkpoint import Checkpoint
 
-FLAGS = "epochs batch_size learning_rate patience synthetic_share model ensemble seed start_from"
+FLAGS = (
+    "epochs", "batch_size", "learning_rate", "patience", "synthetic_share", "nondigits",
+    "model", "ensemble", "seed", "start_from",
+)  # fmt: skip
 
 
 def open_checkpoints(
@@ -47,7 +50,7 @@ def open_checkpoints(
 
 def _settings(model, pictures, args):
     """Return all that the course of a run depends on, by the name it has in messages."""
-    settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in FLAGS.split()}
+    settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in FLAGS}
     settings["a number of weights of"] = f"{model.count_params():,}"
     settings["pictures with the checksum"] = pictures.checksum()
     hosts.require_same(repr(settings), "pictures")

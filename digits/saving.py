@@ -1,19 +1,32 @@
-"""Save networks as .h5, .keras, SavedModel or LiteRT, whole or not at all, and load them safely."""
+"""Save networks as .h5, .keras, SavedModel or LiteRT, never half-written, and load them safely."""
 
 import contextlib
+import json
 import os
 import tempfile
+import textwrap
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import keras
 import tensorflow as tf
 from keras import layers
 
+from digits.atomic import replacing
 from digits.dense_numpy import require_model
 
+MARGIN = 2**20  # bytes that a model file has beside its weights, at most
 
-def check_output(path):
-    """Raise ValueError or OSError unless `save_trained_model` may write `path`."""
+
+def check_output(path: Path | str) -> None:
+    """Check that `save_trained_model` can write `path`, before a training begins.
+
+    Raises:
+        ValueError: the name has another ending, or something else is in its place.
+        OSError: nothing can be written there.
+    """
     path = Path(path)
     if path.suffix not in ("", ".h5", ".keras", ".tflite"):
         raise ValueError(
@@ -21,32 +34,20 @@ def check_output(path):
         )
     if path.suffix == ".tflite" and keras.backend.backend() != "tensorflow":
         raise ValueError(f"Expected KERAS_BACKEND=tensorflow to convert to LiteRT, for {path}")
-    if path.is_dir() != (path.suffix == "") and path.exists():
+    if path.exists() and path.is_dir() != (path.suffix == ""):
         raise ValueError(f"Expected a file for .h5, .keras and .tflite, else a folder, got {path}")
     if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise ValueError(f"Expected a new folder or an older model to replace, got {path}")
-    with _saving(path):
+    with _explained(path):
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
 
 
-@contextlib.contextmanager
-def _saving(path):
-    """Turn what a file system refuses into one sentence."""
-    try:
-        yield
-    except (OSError, RuntimeError, tf.errors.OpError) as error:  # h5py's and TensorFlow's own
-        number = getattr(error, "errno", None)
-        reason = os.strerror(number) if number else str(error).split("; ")[-1].split(" [Op")[0]
-        kept = "; the old model is kept" if path.exists() else ""
-        raise OSError(f"Could not save {path}: {reason}{kept}") from error
-
-
-def save_trained_model(model, path):
+def save_trained_model(model: keras.Model, path: Path | str) -> None:
     """Save as `name.h5`, `name.keras`, `name.tflite` or a SavedModel folder, by the name's ending.
 
-    The model is written beside `path` and then moved there, so that `path` is never half written.
+    The model is written beside `path` and then moved there, so that `path` is never half-written.
     Only .keras holds the optimizer.
 
     Raises:
@@ -54,47 +55,46 @@ def save_trained_model(model, path):
         OSError: it cannot be written; what was at `path` is still there.
     """
     check_output(path)
-    path = Path(path).absolute()
-    with _saving(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as beside:
-        new = Path(beside, path.name)
-        if path.suffix == ".h5":  # HDF5 stumbles when a disk gets full: find out before
-            new.write_bytes(bytes(4 * model.count_params() + 2**20))
+    path = Path(path)
+    with _explained(path), replacing(path) as new:
+        _require_room(model, new)
+        if path.suffix == ".h5":
             model.save(new, include_optimizer=False)
         elif path.suffix == ".keras":
             model.save(new)
         else:
             _export(model, new)
-        _write_through(new)
-        if path.is_dir():
-            _replace_folder(path, new)
-        else:
-            new.replace(path)
 
 
-def _write_through(new):
-    """Have the disk hold a file, or the files in a folder, before they get their name."""
-    for path in [new, *new.rglob("*")]:
-        if path.is_file():
-            with open(path, "rb+") as file:
-                os.fsync(file)
-
-
-def _replace_folder(path, new):
-    """Put a new folder in the place of an older one, in two steps; none is lost if one fails."""
-    old = path.rename(new.with_name("old"))
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever a file system, HDF5 or TensorFlow raises into one sentence."""
     try:
-        new.replace(path)
-    except OSError:
-        old.rename(path)
-        raise
+        yield
+    except (OSError, RuntimeError, tf.errors.OpError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number else str(error)
+        kept = "; the old model is kept" if path.exists() else ""
+        raise OSError(f"Could not save {path}: {reason}{kept}") from error
+
+
+def _require_room(model, new):
+    """Raise OSError if the disk has no room for a model: what HDF5 and TensorFlow say is obscure.
+
+    .keras holds the optimizer's two moments of each weight; .tflite is written from a SavedModel.
+    """
+    copies = {".h5": 1, "": 1, ".tflite": 2, ".keras": 3}[new.suffix]
+    trial = new.with_name("trial")
+    trial.write_bytes(bytes(4 * copies * model.count_params() + MARGIN))
+    trial.unlink()
 
 
 def _export(model, path):
     """Write a SavedModel folder, or name.tflite, for servers and devices without Keras.
 
-    The signature `serving_default` takes `images`, uint8 (n, 28, 28), 0-255, ink bright, and gives
-    `probabilities`, float32 (n, 10). A SavedModel has `serve` as well, for `load_trained_model`:
-    float32 (n, 28, 28) in 0-1 -> float32 (n, 10).
+    The signature `serving_default` takes `images`, uint8 (n, 28, 28), 0-255, ink bright, and
+    returns `probabilities`, float32 (n, 10). A SavedModel has `serve` as well, for
+    `load_trained_model`: float32 (n, 28, 28) in 0-1 -> float32 (n, 10).
     """
 
     def serving_default(images):
@@ -112,12 +112,14 @@ def _export(model, path):
         path.write_bytes(converter.convert())
 
 
-def load_trained_model(path):
+def load_trained_model(path: Path | str) -> keras.Model:
     """Load a model that `save_trained_model` wrote; no code in a .h5 or .keras file is run.
+
+    A SavedModel folder is a program, which runs: load only those that you trust.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError: what is there is no Keras model.
+        ValueError: it cannot be loaded; the message says why, and what it was saved by.
     """
     require_model(path)
     path = Path(path)
@@ -134,4 +136,21 @@ def load_trained_model(path):
             return keras.Sequential([keras.Input((28, 28)), served])
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # h5py, zipfile, json and Keras each raise their own
-        raise ValueError(f"Expected a Keras model, got a file that is none: {path}") from error
+        reason = textwrap.shorten(str(error), 300, placeholder=" ...")
+        raise ValueError(
+            f"Expected a Keras model that Keras {keras.__version__} can load, got {path}"
+            f"{_saved_by(path)}. {reason}"
+        ) from error
+
+
+def _saved_by(path):
+    """Return ", saved by Keras 2.15.0", or nothing where the file does not say."""
+    with contextlib.suppress(Exception):  # a file can be broken in many ways
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                version = json.loads(archive.read("metadata.json"))["keras_version"]
+        else:
+            with h5py.File(path) as file:
+                version = file.attrs["keras_version"]
+        return f", saved by Keras {str(version)[:20]}"
+    return ""

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import functools
 import itertools
 import os
 import re
@@ -11,47 +10,45 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from digits.cores import in_processes
 from digits.files import find_pictures, open_picture
-from digits.folders import all_digits, read_pictures
 from digits.networks import predict_images
+from digits.reading import DOUBT, as_text, read_chunks
 
-HEADER = "picture", "digits", "confidence", "problem"
+HEADER = "picture", "digits", "confidence", "doubt", "problem"
 EXPLAINED = 20  # pictures drawn by --explain, at most
-Row = tuple[str, str, str, str]
+Row = tuple[str | Path, str, str, str, str]
 
 
 def predict_files(
-    paths: Iterable[str | Path], model: keras.Model, batch_size: int = 256
+    paths: Iterable[str | Path], model: keras.Model, batch_size: int = 64
 ) -> Iterator[list[Row]]:
-    """Read picture files: all cores decode them, and the network reads a batch at once.
+    """Read picture files: all cores find the digits, and the network reads a batch at once.
 
     Args:
-        paths: file names; for each core, one batch of them is held at a time.
+        paths: file names; for each core, two batches of them are held at a time.
         model: as for `predict_images`.
         batch_size: files in a batch.
 
     Yields:
-        For each batch a list of `(path, digits, confidence, problem)`: the digits in reading
-        order, the product of their probabilities, or else what is wrong with the file.
+        For each batch a list of `(path, digits, confidence, doubt, problem)`: the digits in reading
+        order, rows separated by a space; the confidence in the least certain of them, and where
+        that is below DOUBT, "perhaps no digit"; or else what is wrong with the file.
     """
     paths = iter(paths)
-    batches, work = itertools.tee(iter(lambda: list(itertools.islice(paths, batch_size)), []))
-    read = functools.partial(read_pictures, find=all_digits, problem=(ValueError, OSError))
-    for batch, (images, counts, problems) in zip(batches, in_processes(read, work)):
-        rows = iter(predict_images(images, model) if len(images) else ())
-        yield [
-            (path, *_as_text(list(itertools.islice(rows, count))), problem)
-            for path, count, problem in zip(batch, counts, problems)
-        ]
+    batches, tasks = itertools.tee(iter(lambda: list(itertools.islice(paths, batch_size)), []))
+    answers = read_chunks(tasks, lambda images: predict_images(images, model), in_processes)
+    for batch, digits in zip(batches, answers):
+        yield [_row(path, each) for path, each in zip(batch, digits)]
 
 
-def _as_text(rows):
-    """Write probabilities, a list of float32 (10,), as digits and one confidence."""
-    digits = "".join(str(row.argmax()) for row in rows)
-    return digits, f"{np.prod([row.max() for row in rows]):.4f}" if rows else ""
+def _row(path, digits):
+    if isinstance(digits, Exception):
+        return path, "", "", "", str(digits)
+    confidence = min(digit.confidence for digit in digits)
+    doubt = "perhaps no digit" if confidence < DOUBT else ""
+    return path, as_text(digits).replace("\n", " "), f"{confidence:.4f}", doubt, ""
 
 
 def write_table(names: list[str], model: keras.Model, explained: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What the tests share: drawn digits, a small trained model, MNIST where it is at hand."""
+"""What the tests share: synthetic digits, a small trained model, MNIST where it is cached."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digits.batches import Batches, Pictures
 from digits.form import is_normalised
 from digits.synthetic import draw_digits
 from mnist_dnn import (
-    Pictures,
     build_dnn,
     load_mnist,
     load_trained_model,
@@ -53,9 +53,23 @@ def copy_of(model, sureness):
     return copy
 
 
+def fit(network, training, validation, *, batch_size=64, teacher=None, **options):
+    """Train on `(images, labels)` alone, without synthetic digits."""
+    pictures = Pictures(*training)
+    batches = Batches(pictures, pictures.select([]), batch_size, teacher=teacher)
+    return train(network, batches, Pictures(*validation), **options)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what needs MNIST, so that `-m "not mnist"` leaves it out."""
+    for item in items:
+        if "mnist" in getattr(item, "fixturenames", ()):
+            item.add_marker("mnist")
+
+
 @pytest.fixture(scope="session")
 def digits():
-    """400 drawn digits in MNIST's form: uint8 (400, 28, 28) and (400,)."""
+    """400 synthetic digits in MNIST's form: uint8 (400, 28, 28) and (400,)."""
     images, labels = draw_digits(450, seed=5)
     chosen = np.flatnonzero(is_normalised(images))[:400]
     return images[chosen], labels[chosen]
@@ -63,23 +77,22 @@ def digits():
 
 @pytest.fixture
 def folders(tmp_path, digits):
-    """Drawn digits as train/0-9 and test/0-9."""
+    """Synthetic digits as train/0-9 and test/0-9."""
     return save_train_and_test(tmp_path, digits, 300)
 
 
 @pytest.fixture(scope="session")
 def model():
-    """A small Dense network, trained on drawn digits in a few seconds."""
-    images, labels = draw_digits(10_000, seed=6)
+    """A small Dense network, trained on synthetic digits in a few seconds."""
     network = build_dnn(hidden_units=128)
-    options = {"epochs": 8, "batch_size": 128, "learning_rate": 4e-3, "patience": 8, "seed": 0}
-    train(network, Pictures(images, labels), Pictures(*draw_digits(500, seed=7)), **options)
+    training, validation = draw_digits(10_000, seed=6), draw_digits(500, seed=7)
+    fit(network, training, validation, epochs=8, batch_size=128, learning_rate=4e-3)
     return network
 
 
 @pytest.fixture(scope="session")
 def legible(model, digits):
-    """Those of the drawn digits that the small network reads with confidence."""
+    """The synthetic digits that the small network reads with confidence."""
     images, labels = digits
     probabilities = predict_images(images, model)
     chosen = probabilities[np.arange(len(labels)), labels] > 0.95
@@ -96,7 +109,7 @@ def model_path(model, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shipped():
-    """The network that comes along."""
+    """The bundled model."""
     return load_trained_model(Path(__file__).parents[1] / "mnist_dnn.h5")
 
 

@@ -1,4 +1,4 @@
-"""The network in NumPy gives what Keras gives, and leaves to Keras what it does not know."""
+"""The network in NumPy answers as Keras does, and leaves to Keras what it does not know."""
 
 import keras
 import numpy as np
@@ -71,7 +71,7 @@ UNKNOWN = {
         [keras.Input((28, 28, 1)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(10)]
     ),
     "branches": functional,
-    "bent ReLU": lambda: keras.Sequential(
+    "limited ReLU": lambda: keras.Sequential(
         [keras.Input((784,)), layers.Dense(8), layers.ReLU(max_value=6), layers.Dense(10)]
     ),
     "unknown activation": lambda: keras.Sequential(

@@ -8,10 +8,11 @@ from paper import draw_paper
 from PIL import Image, ImageDraw, ImageFilter
 
 from digits.choosing import Digit, Evidence, choose
+from digits.cores import in_processes
 from digits.dense_numpy import load_dense
 from digits.find import NoDigitError
 from digits.finder_network import load_weights
-from digits.reading import as_text, read_digits, read_files
+from digits.reading import as_text, read_chunks, read_digits
 from digits.rows import sort_into_rows
 from digits.synthetic import draw_digits
 
@@ -249,9 +250,8 @@ def test_files_are_read_in_order_and_errors_are_told(tmp_path, hand, predict):
     sheet(200, 200).save(tmp_path / "empty.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     names = ["3.png", "broken.png", "empty.png", "1.png"]
-    results = dict(read_files([str(tmp_path / name) for name in names], predict))
-    assert [Path(path).name for path in results] == names
-    three, broken, empty, one = results.values()
+    paths = [tmp_path / name for name in names]
+    (three, broken), (empty, one) = read_chunks([paths[:2], paths[2:]], predict, in_processes)
     assert as_text(three) == "3" and as_text(one) == "1"
     assert isinstance(empty, NoDigitError)
     assert isinstance(broken, ValueError) and "PNG, JPEG" in str(broken)

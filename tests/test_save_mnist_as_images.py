@@ -1,25 +1,30 @@
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import save_mnist_as_images
+import mnist_dnn
 from mnist_dnn import load_image_folders
 from save_mnist_as_images import main, save_as_images
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def small_mnist(monkeypatch, digits):
     images, labels = digits
     parts = (images[:300], labels[:300]), (images[300:], labels[300:])
-    monkeypatch.setattr(save_mnist_as_images, "load_mnist", lambda: parts)
+    monkeypatch.setattr(mnist_dnn, "load_mnist", lambda: parts)
     return parts
 
 
 def test_saved_images_load_back_identical(small_mnist, tmp_path, capsys):
     main(["--output-dir", str(tmp_path)])
-    assert "300 pictures, 300 of them new" in capsys.readouterr().out
+    assert "300 images, 300 of them new" in capsys.readouterr().out
     for (images, labels), (loaded, again) in zip(small_mnist, load_image_folders(tmp_path)):
         order = np.argsort(labels, kind="stable")
         assert np.array_equal(loaded, images[order]) and np.array_equal(again, labels[order])
@@ -29,37 +34,48 @@ def test_a_second_run_changes_nothing(small_mnist, tmp_path, capsys):
     main(["--output-dir", str(tmp_path)])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
     main(["--output-dir", str(tmp_path)])
-    assert "300 pictures, 0 of them new" in capsys.readouterr().out
+    assert "300 images, 0 of them new" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} == before
 
 
-def test_an_interrupted_run_leaves_whole_files_and_goes_on(digits, tmp_path, monkeypatch):
-    save, calls = Image.Image.save, []
+@pytest.mark.parametrize("size", [0, 50, 100])
+def test_truncated_files_are_rewritten(digits, tmp_path, size):
+    save_as_images(*digits, tmp_path)
+    truncated = next(tmp_path.glob("*/*.png"))
+    truncated.write_bytes(truncated.read_bytes()[:size])
+    assert save_as_images(*digits, tmp_path) == 1
+    assert np.array_equal(Image.open(truncated), digits[0][int(truncated.stem)])
 
-    def tear(self, path):
-        calls.append(path)
-        if len(calls) == 50:
-            Path(path).write_bytes(b"half a pic")
-            raise KeyboardInterrupt
-        save(self, path)
 
-    monkeypatch.setattr(Image.Image, "save", tear)
-    with pytest.raises(KeyboardInterrupt):
-        save_as_images(*digits, tmp_path)
-    monkeypatch.setattr(Image.Image, "save", save)
-    whole = list(tmp_path.glob("*/*.png"))
-    assert len(whole) == 49
-    whole[0].write_bytes(whole[0].read_bytes()[:50])  # as after a power cut
-    assert save_as_images(*digits, tmp_path) == 400 - 48
-    for path in tmp_path.glob("*/*.png"):
-        assert np.array_equal(Image.open(path), digits[0][int(path.stem)])
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals on Windows")
+def test_killed_again_and_again_it_ends_with_whole_files(digits, tmp_path):
+    np.savez(tmp_path / "digits.npz", images=digits[0], labels=digits[1])
+    code = (
+        "import sys, numpy as np; from save_mnist_as_images import save_as_images;"
+        "save_as_images(*np.load(sys.argv[1]).values(), sys.argv[2])"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "digits.npz", tmp_path / "images"]
+    for delay in np.linspace(0.1, 0.5, 10):
+        process = subprocess.Popen(command, cwd=ROOT)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+    subprocess.run(command, check=True, cwd=ROOT)
+    assert save_as_images(*digits, tmp_path / "images") == 0
+    assert len(list(tmp_path.glob("images/*/*"))) == 400
+
+
+def test_help_does_not_wait_for_tensorflow():
+    code = "import save_mnist_as_images, sys; sys.exit('keras' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_no_network_gets_a_sentence(monkeypatch):
     def fail():
         raise ConnectionError("MNIST could not be downloaded")
 
-    monkeypatch.setattr(save_mnist_as_images, "load_mnist", fail)
+    monkeypatch.setattr(mnist_dnn, "load_mnist", fail)
     with pytest.raises(SystemExit, match="Error: MNIST could not be downloaded"):
         main([])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from digits.form import is_normalised
-from digits.synthetic import TEMPLATES, draw_digits
+from digits.synthetic import digit_templates, draw_digits
 from mnist_dnn import predict_images
 
 
@@ -28,17 +28,18 @@ def test_digits_have_mnists_form(digits):
 
 
 def test_every_digit_has_many_styles():
-    assert all(len(TEMPLATES[digit]) >= 8 for digit in range(10))
+    digits, counts = np.unique(digit_templates().names, return_counts=True)
+    assert list(digits) == list("0123456789") and counts.min() >= 8
 
 
 def test_drawing_keeps_up_with_training():
-    start = time.perf_counter()
+    start = time.process_time()
     draw_digits(3000)
-    assert 3000 / (time.perf_counter() - start) > 1000  # 3,000 on a quiet machine
+    assert 3000 / (time.process_time() - start) > 2500  # 10,000 on a quiet machine
 
 
 @pytest.mark.mnist
-def test_a_net_that_saw_drawn_digits_only_reads_mnist(model, mnist):
+def test_a_network_trained_on_synthetic_digits_alone_reads_mnist(model, mnist):
     images, labels = mnist[0]
     accuracy = (predict_images(images[:5000], model).argmax(axis=1) == labels[:5000]).mean()
-    assert 0.8 < accuracy < 1  # the tests' small net; the default one reads more
+    assert 0.8 < accuracy < 1  # the tests' small network; the default one has 96 %

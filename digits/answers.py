@@ -1,0 +1,70 @@
+"""Answer a client of the service: from the bytes of a picture to the fields of the API."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from digits.files import open_picture
+from digits.live_model import Predict
+from digits.reading import DOUBT, Digit, as_text, read_digits
+
+
+def read_picture(data: bytes, predict: Predict, preview: bool = False) -> dict:
+    """Read the digits in an encoded picture.
+
+    Args:
+        data: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        predict: the digit network, from uint8 (n, 28, 28), ink bright, to float32 (n, 10).
+        preview: whether to return the 28x28 pixels of each digit as well.
+
+    Returns:
+        The answer as the API gives it; see `static/openapi.json`.
+
+    Raises:
+        ValueError: it is not a picture, or there is no digit in it.
+    """
+    image = open_picture(io.BytesIO(data))
+    found = read_digits(image, predict)
+    scale = max(Image.open(io.BytesIO(data)).size) / max(image.size)  # large JPEGs open reduced
+    return {"text": as_text(found)} | summarise([describe(each, scale, preview) for each in found])
+
+
+def describe(found: Digit, scale: float, preview: bool) -> dict:
+    """Return the fields of one digit.
+
+    Args:
+        found: as `read_digits` returns it.
+        scale: pixels of the picture as it was sent to one of the picture that was read.
+        preview: whether to return its 28x28 pixels as well.
+    """
+    digit = {
+        "digit": int(found.probabilities.argmax()),
+        "confidence": found.confidence,
+        "probabilities": found.probabilities.tolist(),
+        "sure": found.confidence >= DOUBT,
+        "box": [round(edge * scale) for edge in found.box],
+    }
+    return digit | ({"preview": png_url(found.pixels)} if preview else {})
+
+
+def summarise(digits: list[dict]) -> dict:
+    """Return all digits of a picture, and what holds for the whole or for the only one."""
+    answer = {
+        "digits": digits,
+        "digit": None,
+        "confidence": min(digit["confidence"] for digit in digits),
+        "probabilities": None,
+        "sure": all(digit["sure"] for digit in digits),
+    }
+    if len(digits) == 1:
+        answer |= {key: value for key, value in digits[0].items() if key != "box"}
+    return answer
+
+
+def png_url(pixels: np.ndarray) -> str:
+    """Return grey levels, uint8 (height, width), as a PNG in a data URL."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

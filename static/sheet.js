@@ -1,0 +1,91 @@
+// The sheet of paper: strokes and a picture, with undo.
+
+export const [WIDTH, HEIGHT] = [960, 720]; // in pixels of the sheet, as the canvas has them
+const ERASER = 90; // pixels wide
+const SENT = 0.5; // size of a written sheet when it is sent
+
+let marks = []; // what is on the sheet, the lowest first: strokes and a picture
+const past = []; // the marks before each change
+
+export const isEmpty = () => marks.length === 0;
+export const canUndo = () => past.length > 0;
+export const hasPicture = () => marks.some((mark) => mark.picture);
+
+function change(next) {
+  past.push(marks);
+  marks = next;
+}
+
+export function startStroke(point, pen) {
+  const erases = pen === "eraser";
+  change([...marks, { points: [point], width: erases ? ERASER : Number(pen), erases }]);
+}
+
+export function continueStroke(point) {
+  marks.at(-1).points.push(point);
+}
+
+// Without a file to send for it, the picture is encoded anew.
+export function place(picture, file) {
+  const scale = Math.min(WIDTH / picture.width, HEIGHT / picture.height);
+  const [width, height] = [picture.width * scale, picture.height * scale];
+  const frame = { left: (WIDTH - width) / 2, top: (HEIGHT - height) / 2, width, height };
+  change([{ picture, file, frame }]);
+}
+
+export function clear() {
+  if (!isEmpty()) change([]);
+}
+
+export function undo() {
+  if (canUndo()) marks = past.pop();
+}
+
+export function paint(context, { paper, ink }) {
+  context.fillStyle = paper;
+  context.fillRect(0, 0, WIDTH, HEIGHT);
+  context.lineCap = context.lineJoin = "round";
+  for (const { picture, frame, points, width, erases } of marks) {
+    if (picture) {
+      context.drawImage(picture, frame.left, frame.top, frame.width, frame.height);
+    } else {
+      context.strokeStyle = erases ? paper : ink;
+      context.lineWidth = width;
+      context.stroke(path(points));
+    }
+  }
+}
+
+// One curve through the middles between the points: without corners, and without joints.
+function path(points) {
+  const line = new Path2D();
+  line.moveTo(...points[0]);
+  for (let i = 1; i < points.length - 1; i++) {
+    const [[x, y], [nextX, nextY]] = [points[i], points[i + 1]];
+    line.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
+  }
+  line.lineTo(...points.at(-1));
+  return line;
+}
+
+// Returns what to send, and where on the sheet it lies: an untouched picture, or all of the sheet.
+export async function toSend() {
+  if (marks.length === 1 && marks[0].picture) {
+    const { picture, file, frame } = marks[0];
+    return { blob: file ?? (await encode(picture)), size: [picture.width, picture.height], frame };
+  }
+  const small = Object.assign(document.createElement("canvas"), { width: WIDTH * SENT, height: HEIGHT * SENT });
+  const context = small.getContext("2d");
+  context.scale(SENT, SENT);
+  paint(context, { paper: "#fff", ink: "#000" });
+  const frame = { left: 0, top: 0, width: WIDTH, height: HEIGHT };
+  return { blob: await toBlob(small, "image/png"), size: [small.width, small.height], frame };
+}
+
+function encode(picture) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: picture.width, height: picture.height });
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  return toBlob(canvas, "image/webp");
+}
+
+const toBlob = (canvas, type) => new Promise((resolve) => canvas.toBlob(resolve, type, 0.9));
