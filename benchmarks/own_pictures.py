@@ -1,6 +1,6 @@
 """Measure how well people's own pictures of one digit are read, beside the usual recipes.
 
-    python benchmarks/own_pictures.py FOLDER [--nondigits FOLDER] [--sheet PNG] [--ablate]
+    python benchmarks/own_pictures.py FOLDER [--nondigits FOLDER] [--sheet PNG]
 
 A FOLDER holds pictures and a MANIFEST.csv with the columns path, label, source and kind.
 """
@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from digits.dense_numpy import load_dense
 from digits.files import open_picture, upright
 from digits.find import NoDigitError, pil_to_mnist
-from digits.reading import FURTHER_READINGS, read_digits
+from digits.reading import read_digits
 
 REFUSED, SEVERAL = -1, -2  # instead of a digit
 
@@ -64,31 +64,18 @@ def by_recipe(recipe):
     return read
 
 
-def by_readings(further):
-    """Return a reader that chooses among the first reading and these further ones."""
-
-    def read(image, predict):
-        digits = read_digits(image, predict, further)
-        if len(digits) > 1:
-            return SEVERAL, digits[0].pixels
-        return digits[0].probabilities.argmax(), digits[0].pixels
-
-    return read
+def by_readings(image, predict):
+    """Choose among readings, as the program does."""
+    digits = read_digits(image, predict)
+    answer = digits[0].probabilities.argmax() if len(digits) == 1 else SEVERAL
+    return answer, digits[0].pixels
 
 
 READERS = {
     "resize to 28x28": by_recipe(resize_only),
     "crop, 20x20 box, centre of mass": by_recipe(crop_and_centre),
-    "ours": by_readings(FURTHER_READINGS),
-}
-ABLATED = {
-    "the first reading alone": by_recipe(pil_to_mnist),
-    **{
-        f"without {left_out.__name__}": by_readings(
-            [reading for reading in FURTHER_READINGS if reading is not left_out]
-        )
-        for left_out in FURTHER_READINGS
-    },
+    "ours, the first reading alone": by_recipe(pil_to_mnist),
+    "ours": by_readings,
 }
 
 
@@ -167,14 +154,13 @@ def main():
     parser.add_argument("--nondigits", type=Path, metavar="FOLDER", help="pictures without digits")
     parser.add_argument("--model", default=ROOT / "mnist_dnn.h5")
     parser.add_argument("--sheet", metavar="PNG", help="draw the mistakes")
-    parser.add_argument("--ablate", action="store_true", help="say what each reading is worth")
     args = parser.parse_args()
     rows = [row for row in load(args.folder) if row["label"] in tuple("0123456789")]
     predict = load_dense(args.model)
     print(f"{len(rows)} pictures\n")
     print("| | all | mean over sources | photos | drawings and scans | refused | ms |")
     print("|---|---|---|---|---|---|---|")
-    for name, reader in [*(ABLATED.items() if args.ablate else ()), *READERS.items()]:
+    for name, reader in READERS.items():
         read_all(rows, reader, predict)
         print_row(name, rows)
     wrong = [row for row in rows if not row["right"]]

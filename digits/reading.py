@@ -8,80 +8,29 @@ stands that explains more of the ink with more confidence.
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
+from digits.choosing import SURE, WIDE, Box, Digit, Evidence, choose
 from digits.decoding import open_file
 from digits.find import NO_DIGIT, NoDigitError, examine, without_frame
 from digits.finder import detect, find_learned
 from digits.finder_network import load_weights, look
-from digits.morphology import bounding_box
 from digits.paper import CANVAS_NOISE
 from digits.rows import sort_into_rows
 
-SURE = 0.9  # confidence from which the first reading of one digit stands
 DOUBT = 0.8  # confidence below which an answer is in doubt
-DIGIT = 0.5  # confidence that a digit needs which only the learned finder found
-SEEN = 0.1  # of its ink that the finder must see as ink too, for a digit that it did not find
-SAME = 0.3  # share of the smaller of two boxes that the other covers: they are about the same ink
 GLANCE = 128  # pixels: longest side at which the finder looks for ink that was overlooked
 ALL = 0.95  # of the ink on a canvas: where a digit holds less, there is another
 FILLED = 0.5  # of a canvas: what takes more of it may be a frame
-WIDE = 1.4  # of its height: a digit that is wider may be several
 MOST = 0.8  # of the ink: where a digit holds less, there is something else
 ALIKE = 0.6  # of a digit's longest side: where the finder's box is shorter, they do not agree
 EVIDENCE = 512  # pixels: longest side of the map of ink by which readings are compared
 
-Box = tuple[int, int, int, int]
 Source = Image.Image | str | Path
 Predict = Callable[[np.ndarray], np.ndarray]
 Reading = list[tuple[np.ndarray, Box]]  # (28x28, box) of each digit
-
-
-class Digit(NamedTuple):
-    """A digit that was read.
-
-    Attributes:
-        pixels: uint8 (28, 28), in MNIST's form.
-        probabilities: float32 (10,).
-        box: left, top, right and bottom in pixels of the upright picture.
-        row: number of its row, from 0 at the top.
-    """
-
-    pixels: np.ndarray
-    probabilities: np.ndarray
-    box: Box
-    row: int = 0
-
-    @property
-    def confidence(self) -> float:
-        return float(self.probabilities.max())
-
-
-class Evidence(NamedTuple):
-    """Where the learned finder sees ink of digits.
-
-    Attributes:
-        ink: float32 (h, w) in 0-1.
-        corner: of the map, in pixels of the upright picture.
-        scale: pixels of the map to a pixel of the upright picture.
-    """
-
-    ink: np.ndarray
-    corner: np.ndarray
-    scale: float
-
-    def within(self, box: Box) -> tuple[slice, slice]:
-        """Return the part of the map that a box covers."""
-        left, top = np.floor((np.array(box[:2]) - self.corner) * self.scale).clip(0).astype(int)
-        right, bottom = np.ceil((np.array(box[2:]) - self.corner) * self.scale).clip(0).astype(int)
-        return slice(top, bottom), slice(left, right)
-
-    def share_in(self, box: Box) -> float:
-        """Return the share of the ink that a box holds."""
-        return float(self.ink[self.within(box)].sum() / max(self.ink.sum(), 1e-6))
 
 
 def read_digits(image: Image.Image, predict: Predict) -> list[Digit]:
@@ -184,9 +133,7 @@ def learned_reading(source: Source) -> tuple[Reading | Exception, Evidence | Non
         found, view = find_learned(picture.convert("RGB"))
     except NoDigitError as error:
         return error, None
-    boxes = [
-        tuple(np.rint(box * size + np.tile(corner, 2)).astype(int).tolist()) for _, box in found
-    ]
+    boxes = [_rounded(box * size + np.tile(corner, 2)) for _, box in found]
     factor = -(-max(view.ink.shape) // EVIDENCE)
     ink = np.asarray(Image.fromarray(view.ink).reduce(factor))
     evidence = Evidence(ink, corner, view.scale / factor / size)
@@ -212,7 +159,12 @@ def _agrees(image, contrast, box):
     ink = Evidence(sight.view.ink, corner, sight.view.scale / size)
     longest = (sight.boxes[:, 2:] - sight.boxes[:, :2]).max(axis=1) * size
     one = len(longest) == 1 and longest[0] > ALIKE * max(width, height)
-    return one and ink.share_in(box) > MOST
+    return bool(one and ink.share_in(box) > MOST)
+
+
+def _rounded(box):
+    left, top, right, bottom = np.rint(box).astype(int).tolist()
+    return left, top, right, bottom
 
 
 def _opened(source):
@@ -235,83 +187,6 @@ def _is_doubtful(digits, explained):
     if isinstance(digits, Exception):
         return False
     return len(digits) != 1 or digits[0].confidence < SURE or not explained
-
-
-def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[Digit]:
-    """Choose between two readings, wherever they differ.
-
-    Args:
-        first: of the classical path.
-        second: of the learned finder.
-        evidence: where there is ink.
-
-    Returns:
-        The digits that stand, in no order.
-    """
-    if len(first) < 2 <= len(second) and np.mean([digit.confidence for digit in second]) < SURE:
-        return first
-    alone = len(first) == 1 and first[0].confidence >= SURE
-    chosen = []
-    for old, new in _rivals(first, second):
-        if old and new:
-            both = _explained(old, evidence), _explained(new, evidence)
-            chosen += old if both[0] >= both[1] else new
-        elif old and (alone or _is_seen(old[0], evidence)):
-            chosen += old
-        elif new and new[0].confidence > (SURE if alone else DIGIT):
-            chosen += new
-    return chosen
-
-
-def _rivals(first, second):
-    """Gather the digits of two readings that are about the same ink: pairs of lists."""
-    digits = [*first, *second]
-    group = np.arange(len(digits))
-    boxes = np.array([digit.box for digit in digits]).reshape(-1, 4)
-    for i, j in np.argwhere(np.triu(_shared(boxes) > SAME, 1)):
-        group[group == group[j]] = group[i]
-    for number in np.unique(group):
-        inside = np.flatnonzero(group == number)
-        yield (
-            [digits[i] for i in inside if i < len(first)],
-            [digits[i] for i in inside if i >= len(first)],
-        )
-
-
-def _shared(boxes):
-    """Return which share of the smaller of each two boxes both cover: float (n, n)."""
-    left_top = np.maximum(boxes[:, None, :2], boxes[:, :2])
-    right_bottom = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    shared = (right_bottom - left_top).clip(0).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return shared / np.minimum(areas[:, None], areas).clip(1)
-
-
-def _explained(digits, evidence):
-    """Return how much ink digits cover, weighted by the confidence in them."""
-    confidence = np.zeros_like(evidence.ink)
-    for digit in digits:
-        width, height = np.subtract(digit.box[2:], digit.box[:2])
-        sure = digit.confidence * min(1, WIDE * height / max(width, 1))
-        here = confidence[evidence.within(digit.box)]
-        np.maximum(here, sure * _cover(digit, here.shape), out=here)
-    return float((confidence * evidence.ink).sum())
-
-
-def _is_seen(digit, evidence):
-    """Tell whether the finder sees ink where a digit's ink is."""
-    ink = evidence.ink[evidence.within(digit.box)]
-    cover = _cover(digit, ink.shape)
-    return (ink * cover).sum() > SEEN * cover.sum()
-
-
-def _cover(digit, shape):
-    """Return where in its box a digit's ink is, float32 (h, w) in 0-1, a little widened."""
-    if not digit.pixels.any() or 0 in shape:
-        return np.zeros(shape, "float32")
-    left, top, right, bottom = bounding_box(digit.pixels > 0)
-    ink = Image.fromarray(digit.pixels[top:bottom, left:right]).filter(ImageFilter.MaxFilter(3))
-    return np.asarray(ink.resize(shape[::-1], Image.Resampling.BILINEAR), "float32") / 255
 
 
 def _in_rows(digits):

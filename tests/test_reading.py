@@ -7,11 +7,12 @@ import pytest
 from paper import draw_paper
 from PIL import Image, ImageDraw, ImageFilter
 
+from digits.choosing import Digit, Evidence, choose
 from digits.cores import in_processes
 from digits.dense_numpy import load_dense
 from digits.find import NoDigitError
 from digits.finder_network import load_weights
-from digits.reading import Digit, Evidence, as_text, choose, read_chunks, read_digits
+from digits.reading import as_text, read_chunks, read_digits
 from digits.rows import sort_into_rows
 from digits.synthetic import draw_digits
 
