@@ -145,19 +145,16 @@ def add_repeated(pictures: Pictures, own: Pictures, share: float = 0.2) -> Pictu
     return pictures + own.select(np.tile(np.arange(len(own)), times))
 
 
-def draw_extra(pictures: Pictures, share: float, nondigits: int, seed: int) -> Pictures:
-    """Draw what MNIST lacks, to mix in: other styles of writing, and what is no digit.
-
-    Args:
-        pictures: that it is mixed into.
-        share: of synthetic digits, relative to their number, but 10,000 to 40,000; 0 for none.
-        nondigits: number of these.
-        seed: of the drawing.
-    """
+def draw_synthetic(pictures: Pictures, share: float, seed: int) -> Pictures:
+    """Draw digits in styles that MNIST lacks: `share` of the others' number, 10,000 to 40,000."""
     count = min(max(round(share * len(pictures)), MIN_SYNTHETIC), MAX_SYNTHETIC)
-    labels = np.full(nondigits, NO_DIGIT, "uint8")
-    synthetic = Pictures(*draw_digits(count if share else 0, seed))
-    return synthetic + Pictures(draw_nondigits(nondigits, seed), labels)
+    return Pictures(*draw_digits(count if share else 0, seed))
+
+
+def label_nondigits(count: int, digits: int, seed: int) -> Pictures:
+    """Draw what is no digit: `count`, but at most a quarter of the number of digits."""
+    images = draw_nondigits(min(count, digits // 4), seed)
+    return Pictures(images, np.full(len(images), NO_DIGIT, "uint8"))
 
 
 def build_dnn(
@@ -213,7 +210,11 @@ def train(
     Raises:
         KeyboardInterrupt: Ctrl-C before the first epoch ended.
     """
-    _compile(model, epochs * batches.steps, batches.steps // 2, learning_rate)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, epochs * batches.steps, warmup_target=learning_rate, warmup_steps=batches.steps // 2
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.05)
+    _compile(model, optimizer, DigitAccuracy(name="accuracy"))
     best = keras.callbacks.EarlyStopping(
         patience=patience or default_patience(epochs), restore_best_weights=True
     )
@@ -223,34 +224,32 @@ def train(
         callbacks.append(checkpoint)
         first_epoch = epochs if checkpoint.finished else checkpoint.first_epoch
     try:
-        model.fit(
-            batches.dataset(epochs, first_epoch),
-            steps_per_epoch=batches.steps,
-            validation_data=batches.unaugmented(validation),
-            validation_batch_size=256 * hosts.local_devices(),
-            initial_epoch=first_epoch,
-            epochs=epochs,
-            callbacks=callbacks,
-            shuffle=False,  # the batches are shuffled already
-            verbose=(1 if sys.stdout.isatty() else 2) if hosts.is_first() else 0,
-        )
+        _fit(model, batches, validation, callbacks, epochs, first_epoch)
     except KeyboardInterrupt:
         _keep_best_epoch(model, best)
+    _compile(model, optimizer, "accuracy")  # a file of it must not need a class of ours
     if batches.teacher:
         apply_temperature(model, 1 / TEMPERATURE)
     return callbacks[1]
 
 
-def _compile(model, steps, warmup_steps, learning_rate):
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=learning_rate, warmup_steps=warmup_steps
-    )
-    model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=0.05),
-        loss="categorical_crossentropy",
-        metrics=[DigitAccuracy(name="accuracy")],
-        # TensorFlow's XLA is several times slower on a CPU
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+def _compile(model, optimizer, metric):
+    # TensorFlow's XLA is several times slower on a CPU
+    jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(optimizer, "categorical_crossentropy", metrics=[metric], jit_compile=jit_compile)
+
+
+def _fit(model, batches, validation, callbacks, epochs, first_epoch):
+    model.fit(
+        batches.dataset(epochs, first_epoch),
+        steps_per_epoch=batches.steps,
+        validation_data=batches.unaugmented(validation),
+        validation_batch_size=256 * hosts.local_devices(),
+        initial_epoch=first_epoch,
+        epochs=epochs,
+        callbacks=callbacks,
+        shuffle=False,  # the batches are shuffled already
+        verbose=(1 if sys.stdout.isatty() else 2) if hosts.is_first() else 0,
     )
 
 
@@ -375,9 +374,10 @@ def fit_and_save(args: "argparse.Namespace") -> int:
     output, training, validation, tests = prepare(args)
     networks = build_networks(args)
     before = predict_tests(networks[0], tests) if args.start_from else None
-    extra = draw_extra(training, args.synthetic_share, args.nondigits, args.seed)
-    batches = Batches(training, extra, args.batch_size, args.seed, teacher)
-    checkpoints = open_checkpoints(output, networks[0], training + extra, args)
+    synthetic = draw_synthetic(training, args.synthetic_share, args.seed)
+    training += label_nondigits(args.nondigits, len(training) + len(synthetic), args.seed)
+    batches = Batches(training, synthetic, args.batch_size, args.seed, teacher)
+    checkpoints = open_checkpoints(output, networks[0], training + synthetic, args)
     if args.resume and output.exists() and not checkpoints[0].first_epoch:
         print(f"Nothing to resume beside {output}. Leave out --resume to train anew")
         return 0

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from digits.files import open_picture
 from digits.find import NoDigitError
-from digits.reading import DOUBT, read_digits
+from digits.reading import DOUBT, as_text, read_digits
 from mnist_dnn import load_trained_model, predict_images
 
 SCRIBBLES = 500
@@ -58,9 +58,8 @@ def read(picture, model):
         found = read_digits(picture, lambda images: predict_images(images, model))
     except NoDigitError:
         return "", 0.0, np.zeros((28, 28), "uint8")
-    digits = "".join(str(probabilities.argmax()) for _, probabilities, _ in found)
-    least = min(found, key=lambda each: each[1].max())
-    return digits, least[1].max(), least[0]
+    least = min(found, key=lambda digit: digit.confidence)
+    return as_text(found), least.confidence, least.pixels
 
 
 def measure(own, folders, model):

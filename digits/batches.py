@@ -94,9 +94,9 @@ class Batches:
     processes that train together, each makes the part that its own devices take.
 
     Attributes:
-        pictures: seen in every epoch.
-        extra: synthetic digits and non-digits to mix in. As augmentation gets weaker, there
-            are fewer of them, a different choice in each epoch.
+        pictures: digits and non-digits, all seen in every epoch.
+        synthetic: digits to mix in. As augmentation gets weaker, there are fewer of them, a
+            different choice in each epoch.
         batch_size: images in a step, nearly.
         seed: of order and augmentation.
         teacher: network on the TensorFlow backend whose soft targets replace the labels of digits
@@ -104,7 +104,7 @@ class Batches:
     """
 
     pictures: Pictures
-    extra: Pictures
+    synthetic: Pictures
     batch_size: int = 512
     seed: int = 0
     teacher: keras.Model | None = None
@@ -112,7 +112,7 @@ class Batches:
     @property
     def steps(self) -> int:
         """Number of batches in an epoch."""
-        return -(-(len(self.pictures) + len(self.extra)) // self.batch_size)
+        return -(-(len(self.pictures) + len(self.synthetic)) // self.batch_size)
 
     def dataset(self, epochs: int, first_epoch: int = 0) -> tf.data.Dataset:
         """Return the batches of all epochs: float32 (k, 28, 28) in 0-1, and `targets` (k, 10).
@@ -149,11 +149,11 @@ class Batches:
                 yield images, labels, np.array([self.seed, draw], "int64"), strength
 
     def _mixed(self, epoch, strength, devices):
-        """Mix in this epoch's share of the extra images."""
+        """Mix in this epoch's share of the synthetic digits."""
         least = self.steps * devices - len(self.pictures)  # no batch is empty on any device
-        count = max(round(strength * len(self.extra)), least)
-        shuffled = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.extra))
-        return self.pictures + self.extra.select(shuffled[:count])
+        count = max(round(strength * len(self.synthetic)), least)
+        shuffled = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.synthetic))
+        return self.pictures + self.synthetic.select(shuffled[:count])
 
     def unaugmented(self, pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
         """Return other images as they are, float32 (n, 28, 28) in 0-1, with their targets (n, 10).

@@ -5,7 +5,7 @@ from pathlib import Path
 
 WEIGHTS = "mnist_dnn.h5"  # the bundled model
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 512, 0.006
-NONDIGITS = 20_000
+NONDIGITS = 18_000
 SYNTHETIC_SHARES = {"dense": 0.4, "cnn": 0.1}  # of synthetic digits, relative to the others
 
 
@@ -64,8 +64,9 @@ def _training_flags(parser):
             help="the same seed gives the same weights (default: %(default)s)"),
         add("--synthetic-share", metavar="X", type=float, help="synthetic digits to mix in, "
             f"relative to the others, 10,000 to 40,000; 0 for none (default: {shares})"),
-        add("--nondigits", metavar="N", type=int, default=NONDIGITS, help="images without a digit "
-            "to mix in, so that the network doubts such; 0 for none (default: %(default)s)"),
+        add("--nondigits", metavar="N", type=int, default=NONDIGITS, help="images of no digit to "
+            "mix in, so that the network doubts such; at most a quarter of the digits, 0 for none "
+            "(default: %(default)s)"),
         add("--model", choices=SYNTHETIC_SHARES, default="dense",
             help="network to train (default: %(default)s)"),
         add("--ensemble", metavar="N", type=int, default=1, help="train N networks and save one "

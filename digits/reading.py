@@ -250,14 +250,15 @@ def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[
     """
     if len(first) < 2 <= len(second) and np.mean([digit.confidence for digit in second]) < SURE:
         return first
+    alone = len(first) == 1 and first[0].confidence >= SURE
     chosen = []
     for old, new in _rivals(first, second):
         if old and new:
             both = _explained(old, evidence), _explained(new, evidence)
             chosen += old if both[0] >= both[1] else new
-        elif old and _is_seen(old[0], evidence):
+        elif old and (alone or _is_seen(old[0], evidence)):
             chosen += old
-        elif new and new[0].confidence > DIGIT:
+        elif new and new[0].confidence > (SURE if alone else DIGIT):
             chosen += new
     return chosen
 
@@ -290,8 +291,10 @@ def _explained(digits, evidence):
     """Return how much ink digits cover, weighted by the confidence in them."""
     confidence = np.zeros_like(evidence.ink)
     for digit in digits:
+        width, height = np.subtract(digit.box[2:], digit.box[:2])
+        sure = digit.confidence * min(1, WIDE * height / max(width, 1))
         here = confidence[evidence.within(digit.box)]
-        np.maximum(here, digit.confidence * _cover(digit, here.shape), out=here)
+        np.maximum(here, sure * _cover(digit, here.shape), out=here)
     return float((confidence * evidence.ink).sum())
 
 

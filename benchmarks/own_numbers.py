@@ -1,6 +1,6 @@
 """Measure how well pictures of several digits are read.
 
-    python benchmarks/numbers.py FOLDER [--model mnist_dnn.h5] [--sheet PNG]
+    python benchmarks/own_numbers.py FOLDER [--model mnist_dnn.h5] [--sheet PNG]
 
 FOLDER holds pictures and a MANIFEST.csv with the columns path, label and kind; a label's rows are
 separated by "/". What is no digit in a label, as a decimal point, is not expected to be read.
