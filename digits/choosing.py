@@ -11,6 +11,7 @@ SURE = 0.9  # confidence from which the first reading of one digit stands
 DIGIT = 0.5  # confidence that a digit needs which only the learned finder found
 SEEN = 0.1  # of its ink that the finder must see as ink too, for a digit that it did not find
 SAME = 0.3  # share of the smaller of two boxes that the other covers: they are about the same ink
+INSIDE = 0.1  # of the ink: where less lies inside, away from a box's sides, it may be a frame
 WIDE = 1.4  # of its height: a digit that is wider may be several
 
 Box = tuple[int, int, int, int]
@@ -73,7 +74,7 @@ def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[
     """
     if len(first) < 2 <= len(second) and np.mean([digit.confidence for digit in second]) < SURE:
         return first
-    alone = len(first) == 1 and first[0].confidence >= SURE and min(first[0].box[:2]) > 0
+    alone = len(first) == 1 and first[0].confidence >= SURE and not _is_frame(first[0])
     chosen = []
     for old, new in _rivals(first, second):
         if old and new:
@@ -126,6 +127,14 @@ def _is_seen(digit, evidence):
     ink = evidence.ink[evidence.within(digit.box)]
     cover = _cover(digit, ink.shape)
     return (ink * cover).sum() > SEEN * cover.sum()
+
+
+def _is_frame(digit):
+    """Tell whether a digit as wide as tall has its ink along the sides of its box."""
+    width, height = np.subtract(digit.box[2:], digit.box[:2])
+    cover = _cover(digit, (16, 16))
+    inside = cover[3:-3, 3:-3].sum() < INSIDE * cover.sum()
+    return inside and 0.5 < width / max(height, 1) < 2
 
 
 def _cover(digit, shape):

@@ -107,7 +107,7 @@ def examine(image: Image.Image) -> tuple[list[tuple[np.ndarray, Box]], Contrast 
     picture, corner, scale = without_frame(image)
     contrast, noise = _measure(picture)
     inks, found = zip(*_find_ink(picture, contrast, noise))
-    boxes = np.array(found) * scale + np.tile(corner, 2)
+    boxes = np.array(found) * scale + [*corner, *corner]
     digits = [
         (normalise(inks[i]), tuple(map(round, boxes[i].tolist()))) for i in reading_order(boxes)
     ]

@@ -68,13 +68,18 @@ def _extent(lines):
 
 def grow(mask: np.ndarray) -> np.ndarray:
     """Grow a mask by one pixel in all eight directions: bool (h, w)."""
-    wide = mask.copy()
-    wide[:, 1:] |= mask[:, :-1]
-    wide[:, :-1] |= mask[:, 1:]
-    grown = wide.copy()
-    grown[1:] |= wide[:-1]
-    grown[:-1] |= wide[1:]
-    return grown
+    return _grow_inside(add_margin(mask, 1))[1:-1, 1:-1]
+
+
+def _grow_inside(mask):
+    """Grow a mask that has an empty margin: its pixels can be taken as one long row."""
+    flat = mask.ravel()
+    for step in (1, mask.shape[1]):  # to the left and right, up and down
+        grown = flat.copy()
+        grown[step:] |= flat[:-step]
+        grown[:-step] |= flat[step:]
+        flat = grown
+    return flat.reshape(mask.shape)
 
 
 def label_parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +92,7 @@ def label_parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Labels int32 (h, w), 0 outside, from 1 on in reading order of each part's first pixel; and
         boxes int (n, 4): left, top, right, bottom of each part.
     """
-    grown = grow(add_margin(mask, 2))
+    grown = _grow_inside(add_margin(mask, 2))
     width, flat = grown.shape[1], grown.ravel()
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]  # of the runs of pixels along rows

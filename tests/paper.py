@@ -1,4 +1,4 @@
-"""Draw sheets of paper as a camera sees them, empty or written on, and MNIST in other clothes."""
+"""Draw sheets of paper as a camera sees them, empty or written on, and a few other pictures."""
 
 import io
 
@@ -73,29 +73,13 @@ def draw_letter(rng):
     return sheet.rotate(rng.uniform(-12, 12), fillcolor=255)
 
 
-def draw_scribble(rng):
-    """Draw an aimless line with corners: grey image."""
-    sheet, corners = Image.new("L", (300, 300), 255), rng.uniform(60, 240, (rng.integers(5, 12), 2))
-    way = [tuple(corner) for corner in corners]
-    ImageDraw.Draw(sheet).line(way, fill=20, width=int(rng.integers(6, 16)), joint="curve")
-    return sheet
+def draw_seven():
+    """Draw a seven on white, 200x240, far from square, so that a wrong turn shows."""
+    image = Image.new("L", (200, 240), 255)
+    ImageDraw.Draw(image).line([(50, 50), (140, 50), (80, 200)], fill=0, width=16, joint="curve")
+    return image
 
 
-def off_centre(image):
-    sheet = Image.new("L", (200, 200))
-    sheet.paste(image, (131, 17))
-    return sheet
-
-
-def as_jpeg(image):
-    file = io.BytesIO()
-    image.resize((280, 280), Image.Resampling.BICUBIC).save(file, "JPEG", quality=80)
-    return Image.open(file)
-
-
-VARIANTS = {
-    "inverted": lambda image: Image.eval(image, lambda value: 255 - value),
-    "ten times larger": lambda image: image.resize((280, 280), Image.Resampling.BICUBIC),
-    "off centre": off_centre,
-    "JPEG": as_jpeg,
-}
+def difference(image, other):
+    """Return the mean difference of two images in grey levels."""
+    return abs(np.subtract(image, other, dtype=float)).mean()
