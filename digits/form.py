@@ -52,6 +52,7 @@ def is_normalised(images: np.ndarray) -> np.ndarray:
 
 
 def _crop(ink):
+    """Cut off empty margins."""
     left, top, right, bottom = bounding_box(ink > FAINT)
     return ink[top:bottom, left:right]
 

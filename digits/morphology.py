@@ -4,7 +4,7 @@ import numpy as np
 
 
 def quantile(values: np.ndarray, share: float) -> np.floating:
-    """Return the value that this share of all values does not exceed: faster than np.quantile."""
+    """Return the value that this share of all values does not exceed; faster than np.quantile."""
     index = int(share * (values.size - 1))
     return np.partition(values, index, axis=None)[index]
 
@@ -41,20 +41,20 @@ def opening(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def add_margin(values: np.ndarray, size: int) -> np.ndarray:
-    """Put `size` zeros around an image: faster than np.pad."""
+    """Put `size` zeros around an image; faster than np.pad."""
     padded = np.zeros(np.add(values.shape, 2 * size), values.dtype)
     padded[size:-size, size:-size] = values
     return padded
 
 
 def bounding_box(mask: np.ndarray) -> tuple:
-    """Return the box around what is True: left, top, and right and bottom exclusive.
+    """Return the box around what is True: left, top, right, bottom; the last two are exclusive.
 
     Args:
         mask: bool (..., h, w).
 
     Returns:
-        Four int (...). An empty mask gives the whole image.
+        Four arrays int (...). The box of an empty mask is the whole image.
     """
     left, right = _extent(mask.any(axis=-2))
     top, bottom = _extent(mask.any(axis=-1))
@@ -89,7 +89,7 @@ def label_parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mask: bool (h, w).
 
     Returns:
-        Labels int32 (h, w), 0 outside, from 1 on in reading order of each part's first pixel; and
+        Labels int32 (h, w): 0 outside, then 1, 2, ... in the order of the parts' first pixels. And
         boxes int (n, 4): left, top, right, bottom of each part.
     """
     grown = _grow_inside(add_margin(mask, 2))
@@ -101,13 +101,17 @@ def label_parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     number = (root == np.arange(len(root))).cumsum()[root]
     labels = np.zeros(flat.size, "int32")
     labels[flat] = number.repeat(ends - starts)
-    top, left = np.divmod(starts, width)
-    # of the runs before they were grown; right and bottom are negative: the minimum of all
-    sides = left - 1, top - 1, starts - left - ends + 3, 2 - top
-    boxes = np.full((4, number.max(initial=0) + 1), flat.size)
-    for box_side, side in zip(boxes, sides):
-        np.minimum.at(box_side, number, side)
-    return labels.reshape(grown.shape)[2:-2, 2:-2] * mask, abs(boxes.T[1:])
+    labels = labels.reshape(grown.shape)[2:-2, 2:-2] * mask
+    return labels, _boxes(*np.divmod(starts, width), ends - starts, number)
+
+
+def _boxes(top, left, length, number):
+    """Return the box around the runs of each part: without their growth, and without the margin."""
+    sides = left - 1, top - 1, 3 - left - length, 2 - top  # the last two negated: all are minima
+    boxes = np.full((4, number.max(initial=0) + 1), np.iinfo(int).max)
+    for lowest, side in zip(boxes, sides):
+        np.minimum.at(lowest, number, side)
+    return abs(boxes.T[1:])
 
 
 def connect_runs(first: list[int], last: list[int]) -> list[int]:

@@ -68,9 +68,8 @@ def group_parts(parts: Parts) -> list[tuple[list[int], np.ndarray]]:
     groups = []
     while free:
         strongest = free[0]
-        joins = (strengths > MIN_JOINING * strengths[strongest]) & (
-            on_border <= on_border[strongest]
-        )
+        strong = strengths > MIN_JOINING * strengths[strongest]
+        joins = strong & (on_border <= on_border[strongest])
         others = [i for i in free[1:] if joins[i]]
         group, size = [strongest], 0
         while len(group) != size:
@@ -82,6 +81,7 @@ def group_parts(parts: Parts) -> list[tuple[list[int], np.ndarray]]:
 
 
 def _around(boxes):
+    """Return the box around boxes."""
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
