@@ -5,6 +5,7 @@ const words = document.getElementById("words");
 const boxes = document.getElementById("boxes");
 const preview = document.getElementById("preview");
 const RUNNER_UP = 0.05; // probability above which the second-best digit is named
+const selection = { text: "", index: 0 }; // a later answer with the same text keeps it
 
 const bars = [...Array(10).keys()].map((digit) => {
   const item = document.createElement("li");
@@ -45,7 +46,9 @@ export function showAnswer(answer, size, frame, sheet) {
   words.textContent = describe(answer);
   showNumber(answer);
   boxes.replaceChildren(...answer.digits.map((digit) => box(digit, size, frame, sheet)));
-  select(answer.digits, answer.sure ? 0 : leastCertain(answer.digits));
+  const usual = answer.sure ? 0 : leastCertain(answer.digits);
+  select(answer.digits, answer.text === selection.text ? selection.index : usual);
+  selection.text = answer.text;
 }
 
 export function showMessage(message) {
@@ -89,6 +92,7 @@ function box({ digit, sure, box: [left, top, right, bottom] }, [width, height], 
 }
 
 function select(digits, chosen) {
+  selection.index = chosen;
   [...number.querySelectorAll("button")].forEach((button, i) => button.setAttribute("aria-pressed", i === chosen));
   [...boxes.children].forEach((element, i) => element.classList.toggle("chosen", i === chosen));
   showDetails(digits[chosen]);
