@@ -1,4 +1,4 @@
-"""Run the finder's network in NumPy: a picture -> where there is ink, and whose."""
+"""Run the finder's network in NumPy: a picture -> its ink, and the boxes of its digits."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -10,21 +10,24 @@ from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 
 WEIGHTS = Path(__file__).with_name("finder.npz")
-STRIDE = 16  # pixels of a picture to a cell of the deepest layer
-TILE, OVERLAP = 384, 48  # pixels: larger pictures are looked at in tiles, lit as evenly as these
-REACH = 8  # pixels to a unit of the box's distances
-STRIP = 2**15  # numbers that a strip of patches holds, so that it stays in a core's cache
+STRIDE = 16  # pixels of a picture per cell of the deepest layer
+TILE, OVERLAP = (
+    384,
+    48,
+)  # pixels: larger pictures are processed in tiles, in which light is more even
+REACH = 8  # pixels per unit of the predicted distances
+STRIP = 2**15  # numbers in a strip of patches, so that it stays in a core's cache
 
 
 class View(NamedTuple):
-    """What the network sees in a picture at one scale.
+    """The network's output for a picture at one scale.
 
     Attributes:
         ink: float32 (h, w) in 0-1, pixels that belong to a digit.
         centre: float32 (h / 2, w / 2) in 0-1, high in the middle of a digit.
         reach: float32 (h / 2, w / 2, 4), how far the sides (left, top, right, bottom) of the digit
             that a cell belongs to lie from that cell, in pixels of `ink`.
-        scale: pixels of `ink` to a pixel of the picture.
+        scale: pixels of `ink` per pixel of the picture.
     """
 
     ink: np.ndarray
@@ -35,7 +38,7 @@ class View(NamedTuple):
 
 @cache
 def load_weights(path: Path = WEIGHTS) -> list[tuple[np.ndarray, np.ndarray]] | None:
-    """Load the finder's kernels and biases, float32, or None where there is no such file."""
+    """Load the finder's kernels and biases, float32, or None if there is no such file."""
     if not path.exists():
         return None
     with np.load(path) as file:
@@ -48,15 +51,15 @@ def _floats(values):
 
 
 def look(picture: Image.Image, scale: float, near: np.ndarray | None = None) -> View:
-    """Look at a picture with the network.
+    """Run the network on a picture.
 
     Args:
         picture: RGB.
         scale: by which the picture is resized beforehand.
-        near: float (n, 4), boxes in pixels of the picture: only tiles that meet one are looked at.
+        near: float (n, 4), boxes in pixels of the picture: only tiles that meet one are processed.
 
     Returns:
-        The view; all is 0 in tiles that were left out.
+        The view; it is 0 in tiles that were left out.
     """
     size = [max(STRIDE, round(side * scale)) for side in picture.size]
     method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
@@ -89,7 +92,7 @@ def _meets(boxes, tile):
 
 
 def _look_at_tile(small, view, top, bottom, left, right):
-    """Fill in a tile; of what two tiles see, the one in whose middle it lies counts."""
+    """Fill in a tile; neighbouring tiles meet in the middle of their overlap."""
     part = small[top:bottom, left:right].astype("float32")
     missing = [(0, bottom - top - part.shape[0]), (0, right - left - part.shape[1]), (0, 0)]
     padded = standardise(np.pad(part, missing, mode="edge"))
@@ -102,9 +105,10 @@ def _look_at_tile(small, view, top, bottom, left, right):
 
 
 def standardise(pixels: np.ndarray) -> np.ndarray:
-    """Give float32 (h, w, 3) in 0-255 a mean of 0 in each colour and a spread of about 1."""
-    pixels = pixels - pixels.mean(axis=(0, 1))
-    return pixels / (np.sqrt((pixels * pixels).mean()) + 4)
+    """Bring pictures, float32 (..., h, w, 3) in 0-255, to mean 0 in each colour and unit spread."""
+    pixels = pixels - pixels.mean(axis=(-3, -2), keepdims=True)
+    spread = np.sqrt((pixels * pixels).mean(axis=(-3, -2, -1), keepdims=True))
+    return pixels / (spread + 4)
 
 
 def _outputs(logits):

@@ -1,4 +1,4 @@
-"""Turn scenes into what the finder learns from: views of them, and targets for each 2x2 pixels."""
+"""Turn scenes into training data for the finder: views, and targets for each 2x2 pixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,10 +8,12 @@ import numpy as np
 from digits.scenes import Scene, draw_scene
 
 BOX_UNIT = 8.0  # pixels, of the distances to a box's sides
-SMALLEST = 7  # pixels of a digit's longer side; smaller ones are neither taught nor punished
-LARGEST = 144  # pixels; the network cannot see larger ones whole, and leaves them to coarser views
-VISIBLE = 0.6  # share of a digit's pixels in the view, below which it is not taught either
-CENTRE_SPREAD = 0.14  # standard deviation of a centre's bump, over the box's side
+SMALLEST = 7  # pixels of a digit's longer side; smaller ones are ignored in the loss
+LARGEST = (
+    144  # pixels; larger ones are left to coarser views, since the network cannot see them whole
+)
+VISIBLE = 0.6  # share of a digit's pixels in the view, below which it is ignored too
+CENTRE_SPREAD = 0.14  # standard deviation of a centre's bump, relative to the box's side
 TARGETS = 12  # ink (4), seen, heat, box (4), weight, digit
 
 
@@ -53,7 +55,7 @@ class View(NamedTuple):
 
 
 def view_of(scene: Scene, side: int, reduction: int, rng: np.random.Generator) -> View:
-    """Show a scene smaller by `reduction`, and of that a square, mostly with a digit in it."""
+    """Return a scene reduced by `reduction`, cropped to a square, usually with a digit in it."""
     picture, ink, owner = scene.picture, scene.ink, scene.owner
     if reduction > 1:
         picture, ink, owner = _reduce(picture, ink, owner, reduction)
@@ -61,9 +63,9 @@ def view_of(scene: Scene, side: int, reduction: int, rng: np.random.Generator) -
     size = len(owner)
     if side < size:
         middle = rng.uniform(0, size, 2)
-        places = np.argwhere(owner)
-        if len(places) and rng.random() < 0.85:
-            middle = places[rng.integers(len(places))] + rng.normal(0, side / 6, 2)
+        indices = np.argwhere(owner)
+        if len(indices) and rng.random() < 0.85:
+            middle = indices[rng.integers(len(indices))] + rng.normal(0, side / 6, 2)
         top, left = (np.clip(middle - side / 2, 0, size - side) // 2 * 2).astype(int)
         here = np.s_[top : top + side, left : left + side]
         picture, ink, owner = picture[here], ink[here], owner[here]
@@ -81,15 +83,8 @@ def _reduce(picture, ink, owner, reduction):
     )
 
 
-def standardise(pictures: np.ndarray) -> np.ndarray:
-    """Bring each picture to mean 0 and about unit spread: float32 (n, h, w, 3)."""
-    x = pictures.astype("float32")
-    x -= x.mean((1, 2), keepdims=True)
-    return x / (np.sqrt((x * x).mean((1, 2, 3), keepdims=True)) + 4)
-
-
 def owned_boxes(owner: np.ndarray, count: int) -> np.ndarray:
-    """Return the boxes round each digit's pixels: int (count, 4), left, top, right, bottom.
+    """Return the boxes around each digit's pixels: int (count, 4), left, top, right, bottom.
 
     A digit without a pixel gets a box whose right side is left of its left side.
     """
@@ -106,10 +101,10 @@ def owned_boxes(owner: np.ndarray, count: int) -> np.ndarray:
 def targets_of(view: View) -> np.ndarray:
     """Return the targets of a view: float32 (h / 2, w / 2, TARGETS).
 
-    They are: the ink of four pixels; 1 where right and wrong are known; the bump of a digit's
-    centre; the distances to the box of the digit this cell belongs to, in pixels; that cell's
-    weight, so that each digit's weights sum to 1; the digit at a centre, -1 elsewhere. Digits
-    larger than LARGEST have ink alone.
+    They are: the ink of four pixels; 1 where the loss applies; the bump of a digit's centre; the
+    distances to the box of the digit that this cell belongs to, in pixels; that cell's weight, so
+    that each digit's weights sum to 1; the digit at a centre, -1 elsewhere. Digits larger than
+    LARGEST have ink alone.
     """
     height, width = view.owner.shape[0] // 2, view.owner.shape[1] // 2
     targets = np.zeros((height, width, TARGETS), "float32")
@@ -161,7 +156,7 @@ def _add_centre(targets, owner, box, number, label):
 
 
 def draw_batches(seed: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Draw a chunk of scenes and show each several times, in batches of equal views.
+    """Draw a chunk of scenes and show each several times, in batches of one kind of view.
 
     Args:
         seed: one or more numbers; the same ones give the same batches.

@@ -1,6 +1,6 @@
-"""Draw scenes to train the finder on: digits, and what is none, on paper, boards and canvases.
+"""Draw scenes to train the finder on: digits and non-digits on paper, boards and canvases.
 
-Everything is synthetic, but the shapes of digits, a quarter of which are MNIST's training images.
+Everything is synthetic, except that a quarter of the writers copy MNIST's training images.
 """
 
 from typing import NamedTuple
@@ -39,7 +39,7 @@ VISIBLE = 12.0  # mean difference of the channels, of 255, that most of the ink 
 
 
 class Scene(NamedTuple):
-    """A picture and what is to be found in it.
+    """A picture and its ground truth.
 
     Attributes:
         picture: uint8 (SIDE, SIDE, 3).
@@ -52,12 +52,6 @@ class Scene(NamedTuple):
     ink: np.ndarray
     owner: np.ndarray
     labels: np.ndarray
-
-
-def draw_scenes(count: int, seed: int) -> list[Scene]:
-    """Draw scenes; one seed always draws the same ones."""
-    rng = np.random.default_rng(seed)
-    return [draw_scene(rng) for _ in range(count)]
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
@@ -114,7 +108,7 @@ def _line_colour(rng, colour, pen):
 
 
 def _roughness(picture):
-    """Return the spread of what a stroke must stand out from, of 255."""
+    """Return the spread of the texture that a stroke must stand out from, of 255."""
     grey = Image.fromarray(picture.mean(-1).astype("float32"))
     coarse = grey.reduce(16).resize(grey.size, Image.Resampling.BICUBIC)
     return float(np.std(np.asarray(grey) - np.asarray(coarse)))
@@ -123,8 +117,8 @@ def _roughness(picture):
 def _write(picture, page, shade, least):
     """Add the ink; return the picture, the ink that remains to be found, and its contrast.
 
-    Under the light `shade`, ink is made stronger until it differs from the paper by `least`;
-    digits that cannot be seen even then belong no longer to the scene.
+    Under the light `shade`, ink is made stronger until it differs from the paper by `least`; digits
+    that cannot be seen even then are removed from the scene.
     """
     rng, strokes = page.rng, np.maximum(page.ink, page.other)
     colour = np.median(picture[::8, ::8], axis=(0, 1))
@@ -147,7 +141,7 @@ def _write(picture, page, shade, least):
 
 
 def _forget_unseen(page, contrast, least):
-    """Take the digits whose ink makes less than this difference on average out of the page."""
+    """Remove digits whose ink differs from the paper by less than `least` on average."""
     owned = page.owner.ravel()
     weight = (page.ink.ravel() > 0.4).astype("float32")
     total = np.bincount(owned, weight, minlength=len(page.labels) + 1)

@@ -1,15 +1,15 @@
 """Train the finder of digits on synthetic scenes: python -m digits.train_finder
 
-The network is a small U-Net that maps a standardised picture, float32 (h, w, 3), sides multiples
-of 16, to OUTPUTS values for each 2x2 pixels:
+The network is a small U-Net that maps a standardised picture, float32 (h, w, 3), whose sides are
+multiples of 16, to OUTPUTS values for each 2x2 pixels:
 
 - 0-3: logits of ink for the left top, right top, left bottom and right bottom pixel;
 - 4: logit of a digit's centre;
 - 5-8: the digit's box seen from here, as distances to its left, top, right and bottom side:
   softplus of the value, times 8 pixels, from the middle of the 2x2 pixels;
-- 9-18: logits of the digits 0-9, meaningful at centres (a reader may leave them out).
+- 9-18: logits of the digits 0-9, meaningful at centres; used in training only.
 
-Objects as points: Zhou, Wang, Kraehenbuehl 2019. U-Net: Ronneberger, Fischer, Brox 2015.
+Objects as points: Zhou, Wang, Krähenbühl 2019. U-Net: Ronneberger, Fischer, Brox 2015.
 The weights are saved with batch normalisation folded into the convolutions, as float16 arrays
 k0, b0, k1, b1, ... in the order of the layers.
 """
@@ -28,7 +28,8 @@ import tensorflow as tf
 from keras import layers
 
 from digits.cores import in_processes
-from digits.finder_targets import BOX_UNIT, TARGETS, draw_batches, standardise
+from digits.finder_network import standardise
+from digits.finder_targets import BOX_UNIT, TARGETS, draw_batches
 
 CHANNELS = (16, 24, 40, 56)  # at strides 2, 4, 8 and 16
 HEAD = 24
@@ -61,7 +62,7 @@ def _convolve(x, width, kernel=3, strides=1):
 
 
 def _first_guess(shape, dtype=None):
-    """Start from what is most frequent: no ink, no centre, small boxes."""
+    """Start from the most frequent outputs: no ink, no centre, small boxes."""
     return tf.constant([-2.0] * 4 + [-3.0] + [-1.0] * 4 + [0.0] * (OUTPUTS - 9), dtype)
 
 
@@ -133,7 +134,7 @@ def batches(seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     for chunk in in_processes(draw_batches, ((seed, number) for number in itertools.count())):
         for pictures, targets in chunk:
-            yield standardise(pictures), targets.astype("float32")
+            yield standardise(pictures.astype("float32")), targets.astype("float32")
 
 
 def as_dataset(seed: int) -> tf.data.Dataset:
@@ -183,16 +184,16 @@ class SaveAverage(keras.callbacks.Callback):
         self.model.set_weights(self.average)
         part = self.path.with_suffix(".part.npz")
         np.savez(part, allow_pickle=False, **folded_weights(self.model))
-        os.replace(part, self.path)  # at once or not at all
+        os.replace(part, self.path)  # atomically
         self.model.set_weights(now)
 
 
 def train_finder(steps: int, seed: int, output: Path) -> keras.Model:
-    """Train the finder from nothing, and save its weights now and then.
+    """Train the finder from scratch, and save its weights after each epoch of EPOCH steps.
 
     Args:
         steps: number of batches.
-        seed: of weights, scenes and views; on one machine it decides the result.
+        seed: of weights, scenes and views; on one machine it determines the result.
         output: the .npz file.
     """
     keras.utils.set_random_seed(seed)
@@ -216,7 +217,7 @@ def train_finder(steps: int, seed: int, output: Path) -> keras.Model:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train, as the command line says."""
+    """Train as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     here = Path(__file__).with_name("finder.npz")
     parser.add_argument("--output", type=Path, default=here, help="weights (default: %(default)s)")

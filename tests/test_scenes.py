@@ -3,6 +3,7 @@ import pytest
 from scipy import ndimage
 
 from digits import camera, decoys, layouts
+from digits.finder_network import standardise
 from digits.finder_targets import (
     BOX_UNIT,
     CHUNK,
@@ -11,13 +12,17 @@ from digits.finder_targets import (
     View,
     draw_batches,
     owned_boxes,
-    standardise,
     targets_of,
     view_of,
 )
 from digits.hands import Hand, sign_names
 from digits.papers import SIDE
-from digits.scenes import LAYOUTS, draw_scene, draw_scenes
+from digits.scenes import LAYOUTS, draw_scene
+
+
+def draw_scenes(count, seed):
+    rng = np.random.default_rng(seed)
+    return [draw_scene(rng) for _ in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ def test_all_letters_and_signs_can_be_written():
     assert all(hand.write(name, 30).max() == 1 for name in sign_names())
 
 
-def test_a_picture_seen_from_aside_has_its_corners_where_they_should_be():
+def test_a_picture_seen_at_an_angle_has_its_corners_where_they_should_be():
     corners = np.array([(20, 30), (230, 10), (240, 250), (5, 200)], float)
     a, b, c, d, e, f, g, h = camera.perspective(corners)
     for (x, y), expected in zip(corners, [(0, 0), (SIDE, 0), (SIDE, SIDE), (0, SIDE)]):
@@ -128,14 +133,14 @@ def test_a_picture_seen_from_aside_has_its_corners_where_they_should_be():
         assert seen == pytest.approx(expected, abs=1e-6)
 
 
-def test_targets_foretell_the_box_of_each_digit(scenes):
+def test_targets_hold_the_box_of_each_digit(scenes):
     for scene in scenes[:12]:
         targets, boxes = targets_of(view(scene)), owned_boxes(scene.owner, len(scene.labels))
         rows, columns = np.nonzero(targets[..., 10])
         left, top, right, bottom = targets[rows, columns, 6:10].T
         x, y = 2 * columns + 1, 2 * rows + 1
-        told = np.stack([x - left, y - top, x + right, y + bottom], axis=1)
-        nearest = np.abs(told[:, None] - boxes[None]).max(axis=2).min(axis=1, initial=99)
+        predicted = np.stack([x - left, y - top, x + right, y + bottom], axis=1)
+        nearest = np.abs(predicted[:, None] - boxes[None]).max(axis=2).min(axis=1, initial=99)
         assert (nearest <= 1).all()  # half a cell, where a digit ends within one
 
 
@@ -152,7 +157,7 @@ def test_each_digit_weighs_as_much_and_has_its_centre_in_its_middle():
     assert targets[22, 20, 6:10] == pytest.approx([11, 15, 9, 15])  # to 30, 30, 50 and 60
 
 
-def test_a_digit_of_which_little_is_seen_is_not_taught():
+def test_a_digit_of_which_little_is_seen_is_not_trained_on():
     owner = np.zeros((32, 32), "uint8")
     owner[:10, :10] = 1
     blank = np.zeros((32, 32, 3), "uint8")
@@ -183,7 +188,7 @@ def test_batches_show_each_scene_several_times():
 
 def test_standardised_pictures_have_mean_0_and_about_unit_spread(scenes):
     pictures = np.stack([scene.picture for scene in scenes])
-    x = standardise(pictures)
+    x = standardise(pictures.astype("float32"))
     assert x.dtype == np.float32 and x.mean(axis=(1, 2)) == pytest.approx(0, abs=1e-3)
     assert (x.std(axis=(1, 2, 3)) < 1.001).all()
 

@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from digits.finder_network import run_network
-from digits.finder_targets import TARGETS, draw_batches, standardise
+from digits.finder_network import run_network, standardise
+from digits.finder_targets import TARGETS, draw_batches
 from digits.train_finder import (
     OUTPUTS,
     build_finder,
@@ -84,7 +84,12 @@ def test_a_minute_of_training_beats_an_untrained_network(tmp_path):
     held_out = draw_batches((99, 99))
     untrained, trained = build_finder(), train_finder(150, seed=0, output=tmp_path / "finder.npz")
     losses = [
-        np.mean([finder_loss(y.astype("float32"), m(standardise(x))) for x, y in held_out])
+        np.mean(
+            [
+                finder_loss(y.astype("float32"), m(standardise(x.astype("float32"))))
+                for x, y in held_out
+            ]
+        )
         for m in (untrained, trained)
     ]
     assert losses[1] < 0.8 * losses[0]
