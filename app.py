@@ -29,7 +29,8 @@ from werkzeug.exceptions import (
 )
 
 from digits.answers import read_picture
-from digits.live_model import LiveModel, Predict
+from digits.live_model import LiveModel
+from digits.reading import Predict
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
 
 MODEL = "mnist_dnn.h5"
@@ -57,7 +58,7 @@ views = Blueprint("views", __name__)
 
 
 def load_model() -> Predict:
-    """Return the model as a function, loaded and warm.
+    """Return the model as a function, loaded and warmed up.
 
     Raises:
         ServiceUnavailable: there is no model, or it cannot be loaded.
@@ -115,7 +116,7 @@ def openapi() -> Response:
 
 @views.get("/healthz")
 def healthz() -> Response:
-    """Tell whether the model is loaded."""
+    """Report whether the model is loaded."""
     load_model()
     return jsonify(status="ready")
 
@@ -132,7 +133,7 @@ def explain(error: HTTPException) -> Response:
 
 @views.after_app_request
 def finish(response: Response) -> Response:
-    """Add the headers, and receive what is left of a refused request."""
+    """Add the headers, and receive the rest of a refused request."""
     response.headers.update(HEADERS)
     allow_origin(response)
     if response.status_code >= 400:
@@ -150,7 +151,7 @@ def allow_origin(response: Response) -> None:
 
 
 def create_app(model_path: Path | str | None = None) -> Flask:
-    """Build the WSGI application; its model is loaded and warm before it is returned.
+    """Build the WSGI application; its model is loaded and warmed up before it returns.
 
     MNIST_ALLOW_ORIGIN in the environment names the sites whose pages may use the API.
 
@@ -198,7 +199,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def resolve(host: str, port: int) -> str:
-    """Return a host's IP address, on which nothing listens yet.
+    """Return a host's IP address, after checking that the port is free.
 
     Raises:
         OSError, UnicodeError: the host is unknown, not ours, or its port is taken.
@@ -237,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def create_worker() -> Flask:
-    """Build the application in a process of granian, which alone hears from its parent."""
+    """Build the application in a worker of granian; signals reach it through its parent alone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has its parent's handler
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C and SIGTERM after it, from the parent, would make it hang

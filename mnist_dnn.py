@@ -44,8 +44,8 @@ from digits.checkpoint import Checkpoint
 from digits.cores import ProcessEndedError
 from digits.evaluation import Tests, choose_output, predict_tests, report
 from digits.files import open_picture
-from digits.find import NoDigitError, find_digits, pil_to_mnist
-from digits.folders import load_image_folders, stratified_split
+from digits.find import Box, NoDigitError, find_digits, pil_to_mnist
+from digits.folders import Data, load_image_folders, stratified_split
 from digits.networks import (
     apply_temperature,
     build_cnn,
@@ -57,7 +57,7 @@ from digits.networks import (
     require_trainable,
 )
 from digits.nondigits import draw_nondigits
-from digits.reading import Box, read_digits
+from digits.reading import read_digits
 from digits.runs import open_checkpoints, remove_checkpoints
 from digits.saving import check_output, load_trained_model, save_trained_model
 from digits.synthetic import draw_digits
@@ -78,9 +78,7 @@ __all__ = [
 MIN_SYNTHETIC = 10_000  # with fewer, a small folder of own digits is not enough to learn from
 MAX_SYNTHETIC = 40_000  # more would repeat the same styles, and take 5 s or more to draw
 SYNTHETIC = "synthetic digits"  # the source where there is no MNIST
-UNSEEN = 2**32  # a seed that --seed cannot be: synthetic digits to test on are never trained on
-
-Data = tuple[np.ndarray, np.ndarray]
+UNSEEN = 2**32  # outside the range of --seed: synthetic test digits are never trained on
 
 
 def load_mnist(timeout: float = 30.0) -> tuple[Data, Data]:
@@ -111,10 +109,11 @@ def load_mnist(timeout: float = 30.0) -> tuple[Data, Data]:
 
 
 def load_data(data_dir: str | None) -> tuple[str, Data, Data]:
-    """Load folders of pictures, else MNIST, else draw digits.
+    """Load folders of pictures if named, else MNIST; draw digits if MNIST cannot be loaded.
 
     Returns:
-        The name of the source; images uint8 (n, 28, 28) and labels (n,) to train on; and to test.
+        The name of the source; images uint8 (n, 28, 28) and labels (n,) to train on; and the same
+        to test on.
     """
     if data_dir:
         return data_dir, *load_image_folders(data_dir)
@@ -131,7 +130,7 @@ def load_data(data_dir: str | None) -> tuple[str, Data, Data]:
 def split(data: Data, seed: int) -> tuple[Pictures, Pictures]:
     """Split images and labels, stratified, into Pictures to train on and to validate on.
 
-    A twelfth is held out, and at most 10,000, which settle the accuracy to 0.1 points.
+    A twelfth is held out, at most 10,000: enough to measure the accuracy to 0.1 points.
     """
     pictures = Pictures(*data)
     share = min(1 / 12, 10_000 / len(pictures))
@@ -140,7 +139,7 @@ def split(data: Data, seed: int) -> tuple[Pictures, Pictures]:
 
 
 def add_repeated(pictures: Pictures, own: Pictures, share: float = 0.2) -> Pictures:
-    """Add own pictures, if any, to others, repeated until they are at least a fifth of those."""
+    """Add own pictures, repeated until they are at least `share` of the others' number."""
     times = -(-int(share * len(pictures)) // max(len(own), 1))
     return pictures + own.select(np.tile(np.arange(len(own)), times))
 
@@ -152,7 +151,7 @@ def draw_synthetic(pictures: Pictures, share: float, seed: int) -> Pictures:
 
 
 def label_nondigits(count: int, digits: int, seed: int) -> Pictures:
-    """Draw what is no digit: `count`, but at most a quarter of the number of digits."""
+    """Draw `count` non-digits, at most a quarter of the number of digits, with their label."""
     images = draw_nondigits(min(count, digits // 4), seed)
     return Pictures(images, np.full(len(images), NO_DIGIT, "uint8"))
 
@@ -196,8 +195,8 @@ def train(
 
     Args:
         model: takes float32 (n, 28, 28) in 0-1, returns ten probabilities.
-        batches: augmented images and their targets. Where a teacher gives these, loss and accuracy
-            tell how well it is imitated.
+        batches: augmented images and their targets. With a teacher, loss and accuracy show how
+            well it is imitated.
         validation: images that `batches` does not hold.
         epochs: at most.
         learning_rate: highest rate, reached after half an epoch; it falls along a cosine.
@@ -227,7 +226,7 @@ def train(
         _fit(model, batches, validation, callbacks, epochs, first_epoch)
     except KeyboardInterrupt:
         _keep_best_epoch(model, best)
-    _compile(model, optimizer, "accuracy")  # a file of it must not need a class of ours
+    _compile(model, optimizer, "accuracy")  # the saved file must not refer to a class of ours
     if batches.teacher:
         apply_temperature(model, 1 / TEMPERATURE)
     return callbacks[1]
@@ -255,7 +254,7 @@ def _fit(model, batches, validation, callbacks, epochs, first_epoch):
 
 def _keep_best_epoch(model, best):
     """Restore the best epoch after Ctrl-C, or raise KeyboardInterrupt if none has ended."""
-    if hosts.processes() > 1:  # the others wait for this one's part of a step
+    if hosts.processes() > 1:  # the others wait for this one's share of a step
         hosts.fail("Interrupted. Start all hosts again, with --resume")
     if best.best_weights is None:
         raise KeyboardInterrupt
@@ -340,7 +339,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def convert(source: str, target: str) -> int:
-    """Save a trained model under another name, in the format of its ending."""
+    """Save a trained model under another name, in the format that its ending names."""
     check_output(target)
     save_trained_model(load_trained_model(source), target)
     print(f"Saved {target}")
@@ -379,7 +378,7 @@ def fit_and_save(args: "argparse.Namespace") -> int:
     batches = Batches(training, synthetic, args.batch_size, args.seed, teacher)
     checkpoints = open_checkpoints(output, networks[0], training + synthetic, args)
     if args.resume and output.exists() and not checkpoints[0].first_epoch:
-        print(f"Nothing to resume beside {output}. Leave out --resume to train anew")
+        print(f"Nothing to resume beside {output}. Leave out --resume to start again")
         return 0
     with hosts.lost_host_is_named():
         networks, history = train_networks(networks, batches, validation, checkpoints, args)
@@ -397,7 +396,7 @@ def prepare(args: "argparse.Namespace") -> tuple[Path, Pictures, Pictures, Tests
     """Return where to save, Pictures to train on and to validate on, and the test sets by name."""
     source, data, test = load_data(args.data_dir)
     output = Path(args.output)
-    if source == SYNTHETIC:  # never in the place of a model that has seen real digits
+    if source == SYNTHETIC:  # never replaces a model trained on real digits
         output = output.with_stem("synthetic_dnn")
         if args.teacher:
             raise ValueError("--teacher needs real pictures to learn from: MNIST or --data-dir")
@@ -426,7 +425,7 @@ def build_networks(args: "argparse.Namespace") -> list[keras.Model]:
 
 
 def load_network(path: str) -> keras.Model:
-    """Load a model to fine-tune or to distil; raise ValueError if it has another form."""
+    """Load a model to fine-tune or to distil; raise ValueError if its shape is another."""
     model = load_trained_model(path)
     require_trainable(model, path)
     return model

@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from digits.files import open_picture
-from digits.live_model import Predict
-from digits.reading import DOUBT, Digit, as_text, read_digits
+from digits.reading import DOUBT, Digit, Predict, as_text, read_digits
 
 
 def read_picture(data: bytes, predict: Predict, preview: bool = False) -> dict:
@@ -20,7 +19,7 @@ def read_picture(data: bytes, predict: Predict, preview: bool = False) -> dict:
         preview: whether to return the 28x28 pixels of each digit as well.
 
     Returns:
-        The answer as the API gives it; see `static/openapi.json`.
+        The answer, as described in `static/openapi.json`.
 
     Raises:
         ValueError: it is not a picture, or there is no digit in it.
@@ -36,7 +35,7 @@ def describe(found: Digit, scale: float, preview: bool) -> dict:
 
     Args:
         found: as `read_digits` returns it.
-        scale: pixels of the picture as it was sent to one of the picture that was read.
+        scale: pixels of the picture that was sent per pixel of the one that was read.
         preview: whether to return its 28x28 pixels as well.
     """
     digit = {
@@ -50,7 +49,7 @@ def describe(found: Digit, scale: float, preview: bool) -> dict:
 
 
 def summarise(digits: list[dict]) -> dict:
-    """Return all digits of a picture, and what holds for the whole or for the only one."""
+    """Return all digits of a picture, and the fields of the whole or of its only digit."""
     answer = {
         "digits": digits,
         "digit": None,

@@ -5,16 +5,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
+from digits.find import Box
 from digits.morphology import bounding_box
 
-SURE = 0.9  # confidence from which the first reading of one digit stands
-DIGIT = 0.5  # confidence that a digit needs which only the learned finder found
-SEEN = 0.1  # of its ink that the finder must see as ink too, for a digit that it did not find
-SAME = 0.3  # share of the smaller of two boxes that the other covers: they are about the same ink
-INSIDE = 0.1  # of the ink: where less lies inside, away from a box's sides, it may be a frame
+SURE = 0.9  # confidence at which a first reading of one digit is accepted
+DIGIT = 0.5  # confidence needed for a digit that only the learned finder found
+SEEN = 0.1  # of a digit's ink: the finder, which missed it, must see at least this much
+SAME = 0.3  # of the smaller of two boxes: if the other covers more, they share their ink
+INSIDE = 0.1  # of the ink: if less lies away from the box's sides, it may be a frame
 WIDE = 1.4  # of its height: a digit that is wider may be several
-
-Box = tuple[int, int, int, int]
 
 
 class Digit(NamedTuple):
@@ -43,7 +42,7 @@ class Evidence(NamedTuple):
     Attributes:
         ink: float32 (h, w) in 0-1.
         corner: of the map, in pixels of the upright picture.
-        scale: pixels of the map to a pixel of the upright picture.
+        scale: pixels of the map per pixel of the upright picture.
     """
 
     ink: np.ndarray
@@ -70,7 +69,7 @@ def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[
         evidence: where there is ink.
 
     Returns:
-        The digits that stand, in no order.
+        The chosen digits, in no particular order.
     """
     if len(first) < 2 <= len(second) and np.mean([digit.confidence for digit in second]) < SURE:
         return first
@@ -88,7 +87,7 @@ def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[
 
 
 def _rivals(first, second):
-    """Gather the digits of two readings that are about the same ink: pairs of lists."""
+    """Group the digits of two readings that share the same ink: yield pairs of lists."""
     digits = [*first, *second]
     group = np.arange(len(digits))
     boxes = np.array([digit.box for digit in digits]).reshape(-1, 4)
@@ -103,7 +102,7 @@ def _rivals(first, second):
 
 
 def _shared(boxes):
-    """Return which share of the smaller of each two boxes both cover: float (n, n)."""
+    """Return the overlap of each two boxes, as a share of the smaller one: float (n, n)."""
     left_top = np.maximum(boxes[:, None, :2], boxes[:, :2])
     right_bottom = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
     shared = (right_bottom - left_top).clip(0).prod(axis=2)
@@ -112,7 +111,7 @@ def _shared(boxes):
 
 
 def _explained(digits, evidence):
-    """Return how much ink digits cover, weighted by the confidence in them."""
+    """Return the ink that digits cover, weighted by the confidence in them."""
     confidence = np.zeros_like(evidence.ink)
     for digit in digits:
         width, height = np.subtract(digit.box[2:], digit.box[:2])
@@ -123,14 +122,14 @@ def _explained(digits, evidence):
 
 
 def _is_seen(digit, evidence):
-    """Tell whether the finder sees ink where a digit's ink is."""
+    """Return whether the finder sees ink where a digit's ink is."""
     ink = evidence.ink[evidence.within(digit.box)]
     cover = _cover(digit, ink.shape)
     return (ink * cover).sum() > SEEN * cover.sum()
 
 
 def _is_frame(digit):
-    """Tell whether a digit as wide as tall has its ink along the sides of its box."""
+    """Return whether a digit as wide as tall has its ink along the sides of its box."""
     width, height = np.subtract(digit.box[2:], digit.box[:2])
     cover = _cover(digit, (16, 16))
     inside = cover[3:-3, 3:-3].sum() < INSIDE * cover.sum()
@@ -138,7 +137,7 @@ def _is_frame(digit):
 
 
 def _cover(digit, shape):
-    """Return where in its box a digit's ink is, float32 (h, w) in 0-1, a little widened."""
+    """Return where in its box a digit's ink is, slightly thickened: float32 (h, w) in 0-1."""
     if not digit.pixels.any() or 0 in shape:
         return np.zeros(shape, "float32")
     left, top, right, bottom = bounding_box(digit.pixels > 0)

@@ -1,14 +1,12 @@
-"""The model that a service reads with, used by all its threads."""
+"""The model of the service, shared by all its threads."""
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from digits.dense_numpy import UnknownModelError, load_dense, require_model
-
-Predict = Callable[[np.ndarray], np.ndarray]  # uint8 (n, 28, 28), ink bright, to float32 (n, 10)
+from digits.reading import Predict
 
 
 class LiveModel:
@@ -24,7 +22,7 @@ class LiveModel:
         self._lock = threading.Lock()
 
     def load(self) -> Predict:
-        """Return the model as a function, warm.
+        """Return the model as a function, warmed up.
 
         Raises:
             FileNotFoundError, ValueError: as for `load_predict`.

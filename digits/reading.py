@@ -2,7 +2,7 @@
 
 The classical path reads first. Where it finds nothing or several digits, or where the network is
 not sure of what it found, the learned finder reads as well, and where the two disagree, the reading
-stands that explains more of the ink with more confidence.
+that explains more of the ink with more confidence wins.
 """
 
 import itertools
@@ -12,24 +12,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from digits.choosing import SURE, WIDE, Box, Digit, Evidence, choose
+from digits.choosing import SURE, WIDE, Digit, Evidence, choose
 from digits.decoding import open_file
-from digits.find import NO_DIGIT, NoDigitError, examine, without_frame
+from digits.find import NO_DIGIT, Box, NoDigitError, examine, without_frame
 from digits.finder import detect, find_learned
 from digits.finder_network import load_weights, look
 from digits.paper import CANVAS_NOISE
 from digits.rows import sort_into_rows
 
 DOUBT = 0.8  # confidence below which an answer is in doubt
-GLANCE = 128  # pixels: longest side at which the finder looks for ink that was overlooked
-ALL = 0.95  # of the ink on a canvas: where a digit holds less, there is another
-FILLED = 0.5  # of a canvas: what takes more of it may be a frame
-MOST = 0.8  # of the ink: where a digit holds less, there is something else
-ALIKE = 0.6  # of a digit's longest side: where the finder's box is shorter, they do not agree
+GLANCE = 128  # pixels: longest side at which the finder looks for overlooked ink
+MIN_CANVAS_INK = 0.95  # of the ink on a canvas: if a digit holds less, there may be another
+MAX_CANVAS = 0.5  # of a canvas's area: what covers more may be a frame
+MIN_INK = 0.8  # of a photo's ink: if a digit holds less, there is something else
+MIN_SIZE = 0.6  # of a digit's longest side: if the finder's box is shorter, they disagree
 EVIDENCE = 512  # pixels: longest side of the map of ink by which readings are compared
 
 Source = Image.Image | str | Path
-Predict = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]  # uint8 (n, 28, 28), ink bright, to float32 (n, 10)
 Reading = list[tuple[np.ndarray, Box]]  # (28x28, box) of each digit
 
 
@@ -64,7 +64,7 @@ def read_chunks(
             as `map` and `digits.cores.in_processes` do.
 
     Yields:
-        For each chunk a list: for each picture its digits, or what is wrong with it.
+        For each chunk a list: the digits of each picture, or the error that it raised.
     """
     chunks, tasks = itertools.tee(chunks)
     begun = (
@@ -83,10 +83,10 @@ def read_chunks(
 def _first_answers(readings, predict):
     """Return the answers to first readings, and the indices of those to be read again."""
     answers = _answer([reading for reading, _ in readings], predict)
-    explained = [each for _, each in readings]
+    agreed = [agrees for _, agrees in readings]
     if not load_weights():
         return answers, []
-    return answers, [i for i, each in enumerate(answers) if _is_doubtful(each, explained[i])]
+    return answers, [i for i, each in enumerate(answers) if _is_doubtful(each, agreed[i])]
 
 
 def _first_readings(sources):
@@ -107,8 +107,8 @@ def first_reading(source: Source) -> tuple[Reading | Exception, bool]:
     """Find digits by the classical path.
 
     Returns:
-        The reading, empty where there is no digit, or the error where there is no picture; and
-        whether it is one digit, and the learned finder agrees.
+        The reading, empty if there is no digit, or the error if there is no picture; and whether
+        it is one digit and the learned finder agrees.
     """
     try:
         image = _opened(source)
@@ -121,9 +121,12 @@ def first_reading(source: Source) -> tuple[Reading | Exception, bool]:
 
 
 def learned_reading(source: Source) -> tuple[Reading | Exception, Evidence | None]:
-    """Find digits by the learned finder, and say where it sees ink; or that there are too many.
+    """Find digits by the learned finder.
 
-    Where a picture cannot be opened again, since it came from a pipe, nothing is found.
+    If a picture cannot be opened again, because it came from a pipe, nothing is found.
+
+    Returns:
+        The reading, and where the finder sees ink; or the error if there are too many digits.
     """
     try:
         picture, corner, size = without_frame(_opened(source))
@@ -141,7 +144,7 @@ def learned_reading(source: Source) -> tuple[Reading | Exception, Evidence | Non
 
 
 def _agrees(image, contrast, box):
-    """Tell whether the learned finder, at a glance, sees the same digit and no other ink.
+    """Return whether the learned finder, at a glance, sees the same digit and no other ink.
 
     On a canvas without noise the classical path is exact: there it is enough that the box holds
     all ink, is not too wide, and lies within the canvas.
@@ -151,15 +154,15 @@ def _agrees(image, contrast, box):
     width, height = np.subtract(box[2:], box[:2])
     if contrast.noise <= CANVAS_NOISE:
         ink = Evidence(contrast.levels.clip(0), contrast.corner, contrast.scale)
-        within = width * height < FILLED * image.width * image.height and min(box[:2]) > 0
-        if ink.share_in(box) > ALL and width < WIDE * height and within:
+        within = width * height < MAX_CANVAS * image.width * image.height and min(box[:2]) > 0
+        if ink.share_in(box) > MIN_CANVAS_INK and width < WIDE * height and within:
             return True
     picture, corner, size = without_frame(image)
-    sight = detect(look(picture.convert("RGB"), GLANCE / max(picture.size)))
-    ink = Evidence(sight.view.ink, corner, sight.view.scale / size)
-    longest = (sight.boxes[:, 2:] - sight.boxes[:, :2]).max(axis=1) * size
-    one = len(longest) == 1 and longest[0] > ALIKE * max(width, height)
-    return bool(one and ink.share_in(box) > MOST)
+    detected = detect(look(picture.convert("RGB"), GLANCE / max(picture.size)))
+    ink = Evidence(detected.view.ink, corner, detected.view.scale / size)
+    longest = (detected.boxes[:, 2:] - detected.boxes[:, :2]).max(axis=1) * size
+    one = len(longest) == 1 and longest[0] > MIN_SIZE * max(width, height)
+    return bool(one and ink.share_in(box) > MIN_INK)
 
 
 def _rounded(box):
@@ -172,7 +175,7 @@ def _opened(source):
 
 
 def _answer(readings, predict):
-    """Let the network say what the digits of many readings are; errors stay what they are."""
+    """Classify the digits of many readings; return errors unchanged."""
     found = [digit for reading in readings if isinstance(reading, list) for digit in reading]
     probabilities = iter(predict(np.stack([pixels for pixels, _ in found])) if found else ())
     return [
@@ -183,14 +186,14 @@ def _answer(readings, predict):
     ]
 
 
-def _is_doubtful(digits, explained):
+def _is_doubtful(digits, agreed):
     if isinstance(digits, Exception):
         return False
-    return len(digits) != 1 or digits[0].confidence < SURE or not explained
+    return len(digits) != 1 or digits[0].confidence < SURE or not agreed
 
 
 def _in_rows(digits):
-    """Bring digits into reading order; say that there are none, and leave errors as they are."""
+    """Sort digits into reading order; return a NoDigitError if there are none."""
     if isinstance(digits, Exception):
         return digits
     if not digits:
