@@ -425,7 +425,7 @@ def build_networks(args: "argparse.Namespace") -> list[keras.Model]:
 
 
 def load_network(path: str) -> keras.Model:
-    """Load a model to fine-tune or to distil; raise ValueError if its shape is another."""
+    """Load a model to fine-tune or to distil; raise ValueError if it has another shape."""
     model = load_trained_model(path)
     require_trainable(model, path)
     return model

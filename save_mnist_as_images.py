@@ -2,7 +2,7 @@
 
     python save_mnist_as_images.py [--output-dir mnist_images]
 
-The files load back bit for bit: `python mnist_dnn.py --data-dir mnist_images`.
+The files load back unchanged: `python mnist_dnn.py --data-dir mnist_images`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from digits.files import open_picture
 
 
 def save_as_images(images: np.ndarray, labels: np.ndarray, folder: Path | str) -> int:
-    """Save each image as `folder/<label>/<index>.png`; leave files that hold it already.
+    """Save each image as `folder/<label>/<index>.png`; skip files that already hold it.
 
     Safe to rerun after an interruption: truncated files are rewritten.
 
@@ -42,7 +42,7 @@ def save_as_images(images: np.ndarray, labels: np.ndarray, folder: Path | str) -
 
 
 def _holds(path, image):
-    """Tell whether a file holds exactly this image, uint8 (28, 28)."""
+    """Return whether a file holds exactly this image, uint8 (28, 28)."""
     try:
         return path.is_file() and np.array_equal(np.asarray(open_picture(path)), image)
     except ValueError:

@@ -1,10 +1,10 @@
-"""Measure what several hosts cost each other in training, and estimate what N of them take.
+"""Measure the cost of communication between hosts in training, and estimate it for N hosts.
 
     python benchmarks/hosts.py
 
-Processes with a core of their own stand for hosts, the loopback for their network: a step of two
-takes longer than that of one with as many pictures by what their exchange of gradients takes. A
-ring of N exchanges 2 (N - 1) / N of that. Linux, for a core each; with JAX, see the README.
+Processes with a core of their own stand for hosts, and the loopback for their network: the exchange
+of gradients is what a step of two takes longer than a step of one with as many pictures. A ring of
+N exchanges 2 (N - 1) / N of that. Needs Linux, for a core each, and JAX: see docs/scaling.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Measure that MNIST stays MNIST: its test images as they are, and as pictures of other kinds.
+"""Measure accuracy on MNIST's test images: unchanged, and turned into pictures of other kinds.
 
 python benchmarks/mnist_variants.py [--model mnist_dnn.h5] [--count 10000]
 """

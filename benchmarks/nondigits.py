@@ -4,8 +4,8 @@
 
 OWN and each of NONDIGITS is a folder of pictures with a MANIFEST.csv: path, label and, for
 non-digits, a group if there are several ("lookalikes" are left out). The threshold is the
-confidence below which 1 % of the own pictures that are read correctly lie; of several digits in a
-picture, the least sure one counts, and a picture in which none is found has confidence 0. With
+confidence below which 1 % of the own pictures that are read correctly lie; with several digits in a
+picture, that is the lowest one, and a picture in which none is found has confidence 0. With
 several models, for example of three seeds, the last column is their mean.
 """
 

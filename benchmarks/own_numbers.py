@@ -3,7 +3,7 @@
     python benchmarks/own_numbers.py FOLDER [--model mnist_dnn.h5] [--sheet PNG]
 
 FOLDER holds pictures and a MANIFEST.csv with the columns path, label and kind; a label's rows are
-separated by "/". What is no digit in a label, as a decimal point, is not expected to be read.
+separated by "/". Other characters in a label, such as a decimal point, are not expected to be read.
 """
 
 import argparse

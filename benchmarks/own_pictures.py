@@ -1,4 +1,4 @@
-"""Measure how well people's own pictures of one digit are read, beside the usual recipes.
+"""Measure how well people's own pictures of one digit are read, compared with the usual recipes.
 
     python benchmarks/own_pictures.py FOLDER [--nondigits FOLDER] [--sheet PNG]
 

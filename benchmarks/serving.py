@@ -1,4 +1,4 @@
-"""Measure the service beside an empty view and the usual Flask demo, in one run.
+"""Measure the service, an empty view and the usual Flask demo side by side.
 
     python benchmarks/serving.py [--seconds 4] [--rounds 5] [--before FOLDER] [--requests 0]
 
@@ -76,7 +76,7 @@ def picture():
 
 
 def ask(port, body, end, times):
-    """Ask until the clock says `end`; append the seconds that each answer took."""
+    """Send requests until `end`; append the seconds that each answer took."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     question = ("POST", "/predict", body) if body else ("GET", "/healthz", None)
     while time.perf_counter() < end:
@@ -102,7 +102,7 @@ def load(port, body, clients, seconds):
 
 
 def memory(pid):
-    """Return the megabytes that a process and its children hold, where the system tells."""
+    """Return the megabytes that a process and its children hold, where the system reports it."""
     with contextlib.suppress(OSError):
         status = Path(f"/proc/{pid}/smaps_rollup").read_text()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

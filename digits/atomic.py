@@ -1,8 +1,8 @@
-"""Replace files so that they are never half-written, whoever is killed or writes at the same time.
+"""Replace files so that they are never half-written, even when processes are killed or compete.
 
 A new file is written in a folder of its own beside the old one, `.saving-x`, and then moved. Its
-writer holds a lock on `.saving-x.lock`, which ends with the process: so the next save can tell what
-a killed run left from what another run is writing, and removes it.
+writer holds a lock on `.saving-x.lock`, which ends with the process: so the next save can
+distinguish what a killed run left, which it removes, from what another run is writing.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ else:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Provide a path to write a new file or folder at, and put that in the place of `path`.
+    """Provide a path to write a new file or folder at, then replace `path` with it.
 
-    If the block raises, `path` stays as it was. What killed saves left beside it is removed.
+    If the block raises, `path` stays as it was. Leftovers of killed saves beside it are removed.
 
     Raises:
         OSError: nothing can be written beside `path`, or it cannot be replaced.
@@ -50,11 +50,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _scratch_folder(parent):
-    """Make a folder `.saving-x`, and remove it in the end; `.saving-x.lock` is locked meanwhile."""
+    """Make a folder `.saving-x` and remove it at the end; `.saving-x.lock` is locked meanwhile."""
     number, name = tempfile.mkstemp(dir=parent, prefix=PREFIX, suffix=".lock")
     folder = Path(name).with_suffix("")
     with contextlib.ExitStack() as stack:
-        stack.callback(Path(name).unlink, missing_ok=True)  # last: until then it tells the owner
+        stack.callback(Path(name).unlink, missing_ok=True)  # last: until then it marks the owner
         lock = stack.enter_context(open(number, "wb"))
         with contextlib.suppress(OSError):  # some network drives have no locks
             _lock(lock)
@@ -86,7 +86,7 @@ def reserved(path: Path) -> Iterator[None]:
 
 
 def _reserve(file, name):
-    """Lock a file; tell whether that worked, and its holder has not just removed it."""
+    """Lock a file; return whether that worked, and its holder has not just removed it."""
     try:
         _lock(file)
     except (BlockingIOError, PermissionError):
@@ -97,7 +97,7 @@ def _reserve(file, name):
 
 
 def _write_through(new):
-    """Have the disk hold all contents before they get their name; a power cut may come."""
+    """Flush all contents to disk before they get their final name, in case of a power cut."""
     for path in [new, *new.rglob("*")]:
         if path.is_file():
             with open(path, "rb+") as file:
@@ -105,7 +105,7 @@ def _write_through(new):
 
 
 def _move(new, path):
-    """Move `new` to `path`; an old folder there makes room first, and comes back if that fails."""
+    """Move `new` to `path`; an old folder there is set aside, and restored if that fails."""
     if not path.is_dir():
         new.replace(path)
         return
@@ -141,7 +141,7 @@ def _read_abandoned(path):
 
 
 def _put_back(old, parent):
-    """Move a folder back whose save was killed after it had made room, and before the new came."""
+    """Restore an old folder that a killed save had set aside but not yet replaced."""
     for path in old.iterdir() if old.is_dir() else ():
         if not (parent / path.name).exists():
             path.rename(parent / path.name)

@@ -1,4 +1,4 @@
-"""Augment images, and turn labels or a teacher's answers into what a network is to learn."""
+"""Augment images, and turn labels or a teacher's probabilities into training targets."""
 
 import functools
 from collections.abc import Callable
@@ -12,9 +12,9 @@ TEMPERATURE = 4.0  # of a teacher's soft targets
 
 
 def targets(x: tf.Tensor, labels: tf.Tensor, teacher: Callable | None = None) -> tf.Tensor:
-    """Return what a network is to answer: float32 (n, 10).
+    """Return the targets of a network: float32 (n, 10).
 
-    It is the label, or the teacher's soft target; for a non-digit, 0.1 for each class (outlier
+    That is the label, or the teacher's soft target; for a non-digit, 0.1 for each class (outlier
     exposure). Source: Hendrycks, Mazeika, Dietterich 2019.
 
     Args:
@@ -27,7 +27,7 @@ def targets(x: tf.Tensor, labels: tf.Tensor, teacher: Callable | None = None) ->
 
 
 class DigitAccuracy(keras.metrics.CategoricalAccuracy):
-    """Accuracy on digits alone: non-digits, whose target is 0.1 for each class, do not count."""
+    """Accuracy on digits alone: non-digits, whose target is 0.1 for each class, are ignored."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         digits = keras.ops.cast(keras.ops.max(y_true, axis=-1) > 0.11, "float32")
@@ -37,7 +37,7 @@ class DigitAccuracy(keras.metrics.CategoricalAccuracy):
 def soften(probabilities: tf.Tensor) -> tf.Tensor:
     """Turn a teacher's probabilities into soft targets: divide its logits by the temperature.
 
-    The small ones, which tell what else an image resembles, then weigh enough to be learned.
+    The small ones, which show what else an image resembles, then have enough weight to be learned.
     Source: Hinton, Vinyals, Dean 2015.
 
     Args:
@@ -62,7 +62,7 @@ def augmentation_strength(epoch: int, epochs: int) -> float:
 def augment(
     images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, strength: float = 1.0
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turn, slant, stretch, shift and bend each image of a batch at random, and change its pen.
+    """Rotate, slant, stretch, shift and bend each image of a batch at random, and change its pen.
 
     Args:
         images: uint8 (n, 28, 28).

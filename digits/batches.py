@@ -70,8 +70,8 @@ def batch_indices(
         steps: number of batches.
         seed: with the epoch, it determines the batches.
         epoch: from 0.
-        shares: equal shares that each batch is cut into, one for each device; for it, up to
-            `shares - 1` images are left out, different ones in each epoch.
+        shares: equal shares that each batch is cut into, one for each device; up to
+            `shares - 1` images are left out for this, different ones in each epoch.
 
     Returns:
         int (k, shares) for each batch.
@@ -88,7 +88,7 @@ def batch_indices(
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-    """The batches of a run: in each epoch, every picture is seen once, newly augmented.
+    """The batches of a run: in each epoch, every picture is seen once, with new augmentation.
 
     What a batch holds depends only on the seed, the number of epochs, its epoch and its index. Of
     processes that train together, each makes the part that its own devices take.
@@ -156,7 +156,7 @@ class Batches:
         return self.pictures + self.synthetic.select(shuffled[:count])
 
     def unaugmented(self, pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
-        """Return other images as they are, float32 (n, 28, 28) in 0-1, with their targets (n, 10).
+        """Return other images unaugmented, float32 (n, 28, 28) in 0-1, with their targets (n, 10).
 
         Of processes that train together, each gets an equal share.
         """

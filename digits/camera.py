@@ -1,4 +1,4 @@
-"""Take a picture of a scene: from aside, out of focus, noisy, and saved as JPEG."""
+"""Take a picture of a scene: at an angle, out of focus, noisy, and saved as JPEG."""
 
 import io
 
@@ -31,8 +31,8 @@ def perspective(corners: np.ndarray) -> list[float]:
     """Return Pillow's 8 coefficients that show the whole scene within these four corners.
 
     Args:
-        corners: (4, 2), x and y of where the left top, right top, right bottom and left bottom
-            corner of the scene come to lie.
+        corners: (4, 2), x and y where the left top, right top, right bottom and left bottom corner
+            of the scene are placed.
     """
     scene = np.array([(0, 0), (SIDE, 0), (SIDE, SIDE), (0, SIDE)], float)
     equations = []
@@ -43,7 +43,7 @@ def perspective(corners: np.ndarray) -> list[float]:
 
 
 def some_corners(rng: np.random.Generator) -> np.ndarray:
-    """Draw where the corners of a sheet lie: turned, nearer or farther, seen from aside."""
+    """Draw where the corners of a sheet lie: rotated, nearer or farther, seen at an angle."""
     scale, angle = rng.uniform(0.45, 1.15), rng.normal(0, 0.15)
     if chance(rng, 0.12):
         angle = rng.uniform(-0.8, 0.8)
@@ -60,7 +60,7 @@ def seen_from(corners: np.ndarray, image: np.ndarray, sharp: bool = False) -> np
     Args:
         corners: (4, 2), see perspective.
         image: uint8 (SIDE, SIDE) or (SIDE, SIDE, 3).
-        sharp: take the nearest pixel, as for numbers that must not be mixed.
+        sharp: take the nearest pixel, for labels that must not be interpolated.
     """
     kernel = Image.Resampling.NEAREST if sharp else Image.Resampling.BILINEAR
     how = Image.Transform.PERSPECTIVE, perspective(corners), kernel
@@ -75,7 +75,7 @@ def on_a_desk(picture: np.ndarray, corners: np.ndarray, rng: np.random.Generator
 
 
 def edges(picture: np.ndarray, room: tuple, rng: np.random.Generator) -> np.ndarray:
-    """Let the desk show beyond the sheet's edge, as far as it hides no ink.
+    """Let the desk show beyond the sheet's edge, without hiding ink.
 
     Args:
         picture: float32 (SIDE, SIDE, 3).
@@ -101,7 +101,7 @@ def edges(picture: np.ndarray, room: tuple, rng: np.random.Generator) -> np.ndar
 
 
 def finger(picture: np.ndarray, room: tuple, rng: np.random.Generator) -> np.ndarray:
-    """Let a finger reach into the picture, as far as it hides no ink (arguments as for edges)."""
+    """Let a finger reach into the picture, without hiding ink (arguments as for edges)."""
     side = rng.integers(4)
     if room[side] < 16:
         return picture
@@ -137,7 +137,7 @@ def photograph(
         if chance(rng, 0.3):
             grain = grain + rng.standard_normal((SIDE, SIDE, 3), "float32") * 0.6 * noise
         image = to_image(np.asarray(image, "float32") + grain)
-    if chance(rng, 0.08):  # from a small file
+    if chance(rng, 0.08):  # enlarged from a small file
         small = int(rng.integers(90, 200))
         image = image.resize((small, small), Image.Resampling.BOX)
         image = image.resize((SIDE, SIDE), int(rng.choice([0, 2, 3])))  # nearest, linear, cubic

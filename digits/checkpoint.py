@@ -1,4 +1,4 @@
-"""Store a training run after each epoch, so that a killed one ends as if it had not been killed."""
+"""Store a training run after each epoch, so that a killed one can resume with the same result."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from digits.atomic import replacing
 from digits.hosts import from_first, is_first
 
 EARLY_STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")  # the state of Keras's callback
-ARRAYS = ("variables", "best_weights")  # lists of arrays; all else in a checkpoint is JSON
+ARRAYS = ("variables", "best_weights")  # lists of arrays; the rest of a checkpoint is JSON
 KEYS = {"settings", "epochs", "finished", "early_stopping", "history", *ARRAYS}
 
 State = dict[str, Any]
@@ -25,12 +25,12 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: file to write; it is never half-written.
-        settings: all that the course of the run depends on, by the name it has in messages; values
-            that JSON can hold.
+        settings: everything that determines the run, by its name in messages; values that JSON
+            can hold.
 
     Attributes:
         first_epoch: the first epoch that the run has not finished, counted from 0.
-        finished: whether the run has come to its end, or stopped early.
+        finished: whether the run has reached its last epoch, or stopped early.
     """
 
     def __init__(self, path: Path | str, settings: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import loky
 
 MAX_PROCESSES = 8  # more would mostly wait for the disk and for each other
-IDLE = 20  # seconds without work after which a helper ends: this process may have been killed
+IDLE = 20  # seconds without work after which a helper ends, in case this process was killed
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 

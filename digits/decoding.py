@@ -28,8 +28,8 @@ def read_pictures(
             already in MNIST's form are returned unchanged.
 
     Returns:
-        Digits in the order of the files, uint8 (k, 28, 28); how many each file has, n numbers; and
-        what is wrong with each, n sentences, empty where nothing is.
+        Digits in the order of the files, uint8 (k, 28, 28); the number of digits in each file, n
+        ints; and the problem of each file, n sentences, empty if there is none.
     """
     found: list[list[np.ndarray]] = [[] for _ in paths]
     problems, small = [""] * len(paths), {}
@@ -63,10 +63,10 @@ def _stack(pictures):
 
 
 def open_file(path: str | Path) -> Image.Image:
-    """Open a picture file; of pipes only those that the shell passes on, as in `<(command)`.
+    """Open a picture file, or a pipe from the shell, as in `<(command)`, but no other pipe.
 
     Raises:
-        ValueError: it is no picture, broken or too large.
+        ValueError: it is no picture, damaged or too large.
         OSError: it may not be read.
     """
     try:

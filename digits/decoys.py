@@ -1,6 +1,6 @@
-"""Draw what a finder of digits must not find: writing, print, doodles, things, dirt and frames.
+"""Draw what the finder must not find: writing, print, doodles, objects, dirt and frames.
 
-Each function adds to a Page (see layouts) something that is no digit.
+Each function adds non-digits to a Page (see layouts).
 """
 
 import numpy as np
@@ -33,8 +33,8 @@ def prose(page: Page) -> None:
                 x = page.row(signs, x, base, height, rng.uniform(-0.05, 0.12)) + 0.6 * height
                 continue
             word = scrawl(rng, length, height, min(pen, 0.2 * height))
-            place = page.turned(x, base - height)
-            page.cover(page.other, word, *(int(v) for v in place))
+            corner = page.turned(x, base - height)
+            page.cover(page.other, word, *(int(v) for v in corner))
             x += length + rng.uniform(0.4, 0.9) * height
 
 
@@ -105,7 +105,7 @@ def printed_sudoku(page: Page) -> None:
 
 
 def frame(page: Page) -> None:
-    """Draw a frame or ring round what is written, an underline, or a margin."""
+    """Draw a frame or ring around what is written, an underline, or a margin."""
     rng = page.rng
     where = np.argwhere(np.maximum(page.ink, page.other) > 0.2)
     (top, left), (bottom, right) = (
@@ -129,7 +129,7 @@ def frame(page: Page) -> None:
 
 
 def large_print(page: Page) -> None:
-    """Print a word as on packages and desks, where nothing else is written."""
+    """Print words, as on packages and desks, where nothing else is written."""
     word = printed_text(page.rng, int(log_uniform(page.rng, 8, 60)), int(page.rng.integers(1, 4)))
     word = word * (page.ink + page.other < 0.05)
     near = Image.fromarray(((page.ink > 0.1) * 255).astype("uint8")).reduce(8)
@@ -155,7 +155,7 @@ def dirt(page: Page) -> None:
 
 
 def things(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lay shaded objects on a scene that shows no digits, over it: float32 (SIDE, SIDE, 3)."""
+    """Lay shaded objects on a scene without digits: float32 (SIDE, SIDE, 3)."""
     for _ in range(int(rng.integers(1, 6))):
         angle = rng.uniform(0, np.pi)
         x, y = COLUMNS - rng.uniform(0, SIDE), ROWS - rng.uniform(0, SIDE)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class UnknownModelError(ValueError):
-    """The file holds no stack of Dense layers that is known here; Keras may be able to load it."""
+    """The file holds no supported stack of Dense layers; Keras may be able to load it."""
 
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -44,7 +44,7 @@ def load_dense(path: Path | str) -> Network:
         predict = _chain(stack, steps)
         if predict(np.full((1, 28, 28), 255, "uint8")).shape != (1, 10):
             raise ValueError("a model without ten outputs")
-    except Exception as error:  # a file can be wrong in many ways, which Keras explains
+    except Exception as error:  # a file can be wrong in many ways; Keras explains them
         raise UnknownModelError(f"Expected a stack of Dense layers in {path}: {error}") from error
     return predict
 

@@ -43,12 +43,12 @@ def choose_output(
 ) -> Path:
     """Return where to save: `output`, or beside it if the model there is better.
 
-    A fine-tuned model trades one test set for another, so there only a loss beyond chance counts.
+    A fine-tuned model trades one test set for another, so only a significant loss rules it out.
 
     Args:
         output: where the user wants it.
         tests, after: as for `report`.
-        fine_tuned: whether the model was trained further, not anew.
+        fine_tuned: whether the model was trained further, not from scratch.
     """
     if not output.exists():
         return output

@@ -8,10 +8,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # the only decoders to be used
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # the only decoders allowed
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_PIXELS = 50_000_000  # of a picture to be decoded: a small file can hold very many
-LARGE = 1024  # pixels: a longest side of at least twice as many is reduced
+MAX_PIXELS = 50_000_000  # of a picture: a small file can decode to very many
+LARGE = 1024  # pixels: pictures at least twice as long are reduced
 
 
 def find_pictures(names: Iterable[str]) -> Iterator[str]:
@@ -47,8 +47,8 @@ def open_picture(file: str | Path | BinaryIO) -> Image.Image:
         The decoded picture; its file is closed.
 
     Raises:
-        ValueError: the file is missing, not a PNG, JPEG, WebP, BMP, GIF or TIFF picture, broken, or
-            has more than MAX_PIXELS; the message says which.
+        ValueError: the file is missing, not a PNG, JPEG, WebP, BMP, GIF or TIFF picture, damaged,
+            or has more than MAX_PIXELS; the message says which.
     """
     try:
         with Image.open(file, formats=PICTURE_FORMATS) as image:
@@ -63,7 +63,7 @@ def open_picture(file: str | Path | BinaryIO) -> Image.Image:
     except IsADirectoryError as error:
         raise ValueError("There is no picture in this folder") from error
     except Exception as error:  # decoders raise almost anything on a broken file
-        raise ValueError(f"Expected a whole picture, got a broken one: {error}") from error
+        raise ValueError(f"Expected an intact picture, got a damaged one: {error}") from error
     if too_large:
         raise ValueError(
             f"Expected a picture of at most {MAX_PIXELS // 10**6} million pixels, "
@@ -75,7 +75,7 @@ def open_picture(file: str | Path | BinaryIO) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Turn any picture into 8-bit grey or RGB, upright, and less than 2 * LARGE pixels long.
 
-    Its EXIF orientation is applied, and a transparent canvas is put on paper.
+    Its EXIF orientation is applied, and a transparent canvas is laid on paper.
 
     Args:
         image: of any size and mode; it is not changed.
@@ -99,7 +99,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """Return a picture's EXIF orientation, 1-8; 1 is upright, also where EXIF is damaged."""
+    """Return a picture's EXIF orientation, 1-8; 1 is upright, and replaces a damaged one."""
     try:
         return image.getexif().get(0x0112, 1)
     except Exception:  # Pillow raises almost anything on it, but the pixels are intact

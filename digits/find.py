@@ -1,4 +1,4 @@
-"""Find handwritten digits in any picture, the classical way. NumPy and Pillow only.
+"""Find handwritten digits in any picture by classical image processing. NumPy and Pillow only.
 
 A photo, scan or drawing becomes 28x28 grey levels, ink bright on black, in these steps:
 
@@ -22,12 +22,12 @@ Box = tuple[int, int, int, int]
 MIN_SIDE = 3  # pixels at working size
 SMALL_DIGIT = 40  # pixels at working size: smaller ones are re-examined at higher resolution
 INK_LEVEL, INK_SIGMAS = 6, 3  # grey levels, multiples of the noise: any ink exceeds both
-INK_SHARES = 0.3, 0.4  # of strong ink's contrast: what counts as ink, first and then on paper
+INK_SHARES = 0.3, 0.4  # of strong ink's contrast: the ink threshold, first and then on paper
 MIN_LEVEL, MIN_SIGMAS = 12, 5.5  # as INK_LEVEL, for a digit's median: fainter ones are dirt
 NO_INK, FULL_INK = 0.15, 0.9  # of a digit's median contrast
-HEIGHTS = 0.5, 2.0  # of further digits, as multiples of the strongest one's
-MIN_STRENGTH = 0.15  # of further digits, likewise
-SHADOW = 0.2  # of a digit's longest side: where more pixels touch the border, it is a shadow
+HEIGHTS = 0.5, 2.0  # of other digits, as multiples of the strongest one's
+MIN_STRENGTH = 0.15  # of other digits, likewise
+SHADOW = 0.2  # of a digit's longest side: if more pixels touch the border, it is a shadow
 NO_DIGIT = "No digit stands out from the background. Use a darker pen, more light or a closer shot."
 
 
@@ -88,14 +88,14 @@ def find_digits(image: Image.Image) -> list[tuple[np.ndarray, Box]]:
 
 
 def examine(image: Image.Image) -> tuple[list[tuple[np.ndarray, Box]], Contrast | None]:
-    """Find well-separated digits, and return the contrast in which they were found as well.
+    """Find well-separated digits, and also return the contrast in which they were found.
 
     Args:
         image: as for `find_digits`.
 
     Returns:
-        The digits as `find_digits` returns them; and the contrast, or None for an image that
-        already is in MNIST's form.
+        The digits as `find_digits` returns them; and the contrast, or None for an image
+        already in MNIST's form.
 
     Raises:
         NoDigitError: no digit stands out from the background.
@@ -136,7 +136,7 @@ def reading_order(boxes: np.ndarray) -> list[int]:
 
 
 def _measure(picture):
-    """Return contrast and noise at working size; raise NoDigitError if no digit has room."""
+    """Return contrast and noise at working size; raise NoDigitError if it is too small."""
     small = shrink(picture)
     if min(small.size) < MIN_SIDE:
         raise NoDigitError(NO_DIGIT)

@@ -56,7 +56,7 @@ def load_image_folders(
 def stratified_split(
     labels: np.ndarray, share: float, seed: int | Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices at random so that every class gives the same share, and keeps at least one.
+    """Split indices at random: the same share of every class, which keeps at least one.
 
     Args:
         labels: int (n,).
@@ -104,7 +104,7 @@ def _scan(folder):
 
 
 def _is_picture(entry, root, problems):
-    """Tell whether to open an entry; opening a pipe, say, would wait for someone to write to it."""
+    """Return whether to open an entry; opening a pipe, say, would wait for a writer."""
     if _leaves(entry, root):
         problem = "a link that leaves the folder"
     elif not entry.is_file():
@@ -128,12 +128,12 @@ def _decode(root, paths, labels, problems):
     images, counts, k = np.empty((len(paths), 28, 28), "uint8"), [], 0
     chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
     results = in_processes(functools.partial(read_pictures, find=one_digit), chunks)
-    for (digits, count, wrong), chunk in zip(results, chunks):
+    for (digits, count, found), chunk in zip(results, chunks):
         images[k : k + len(digits)] = digits
         k += len(digits)
         counts += count
-        pairs = zip(chunk, wrong)
-        problems += [f"{os.path.relpath(path, root)}: {words}" for path, words in pairs if words]
+        pairs = zip(chunk, found)
+        problems += [f"{os.path.relpath(path, root)}: {each}" for path, each in pairs if each]
         progress.add(len(chunk))
     return images[:k], labels[np.array(counts, bool)]
 

@@ -6,7 +6,7 @@ from PIL import Image
 from digits.morphology import add_margin, bounding_box, slide
 
 MIN_PEN, MAX_PEN = 1.9, 3.8  # width of strokes in MNIST, in pixels of a 20x20 digit
-FAINT = 0.2  # ink from 0 to 1: fainter pixels do not count towards a digit's size
+FAINT = 0.2  # ink from 0 to 1: fainter pixels are ignored in a digit's size
 
 
 def normalise(ink: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def normalise(ink: np.ndarray) -> np.ndarray:
 
 
 def is_normalised(images: np.ndarray) -> np.ndarray:
-    """Tell which images have MNIST's form: all 70,000 images of MNIST do.
+    """Return which images are in MNIST's form, as all 70,000 images of MNIST are.
 
     The box of the ink is 19 or 20 pixels long, the ink's centre of mass lies at (14, 14) within
     half a pixel, the brightest pixel is at least 250, and more than half of the pixels are 0.

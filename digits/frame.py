@@ -7,7 +7,7 @@ from digits.files import upright
 from digits.morphology import bounding_box
 
 MIN_PHOTO = 0.2  # of a screenshot: a smaller box inside is no framed photo
-FILLED = 0.75  # of a photo: at least this much differs in colour from the frame around it
+FILLED = 0.75  # of a photo: at least this share differs in colour from the frame around it
 SAME_COLOUR = 8  # grey levels: the largest difference within one colour
 SAMPLES = 24  # along each side, for a quick look
 
@@ -51,7 +51,7 @@ def inside_frame(picture: Image.Image) -> tuple[int, int, int, int] | None:
 
 
 def _may_have_frame(picture):
-    """Tell quickly whether enough samples differ from the corner, and one side or more does not."""
+    """Check quickly that enough samples differ from the corner, and at least one side does not."""
     width, height = picture.size
     top, bottom = (0, 0, width, 1), (0, height - 1, width, height)
     left, right = (0, 0, 1, height), (width - 1, 0, width, height)

@@ -15,7 +15,7 @@ from digits.papers import chance, log_uniform
 from digits.pen import follow
 from digits.synthetic import pen_paths
 
-INVENTED = "invented"  # name of a sign of some strokes that is another one each time
+INVENTED = "invented"  # name of a sign of random strokes, different each time
 NARROWEST = 0.35  # width over height, below which a sign's height is taken from its width
 
 
@@ -134,15 +134,19 @@ class Hand:
 
 
 def _invent(rng):
-    """Return the path of a sign of 2 to 9 strokes, as those of scripts one cannot read."""
+    """Return the path of a sign of 2 to 9 strokes, like those of an unknown script."""
     strokes = []
     for _ in range(rng.integers(2, 10)):
         start = rng.uniform(-0.5, 0.5, 2)
-        way = [(1, 0), (0, 1), (0.7, 0.7), (-0.7, 0.7)][rng.choice(4, p=[0.4, 0.3, 0.15, 0.15])]
+        direction = [(1, 0), (0, 1), (0.7, 0.7), (-0.7, 0.7)][
+            rng.choice(4, p=[0.4, 0.3, 0.15, 0.15])
+        ]
         reach, bend = rng.uniform(0.2, 0.9), rng.normal(0, 0.1, 2) * chance(rng, 0.4)
         t = np.arange(0, reach, 0.03)[:, None]
         strokes.append(
-            (start - np.multiply(way, reach / 2) + t * way + bend * t**2).clip(-0.5, 0.5)
+            (start - np.multiply(direction, reach / 2) + t * direction + bend * t**2).clip(
+                -0.5, 0.5
+            )
         )
     return np.concatenate(strokes).astype("float32")
 
@@ -199,7 +203,7 @@ def scrawl(rng: np.random.Generator, length: float, height: float, pen: float) -
 
 
 def pen_width(rng: np.random.Generator, photo: bool) -> float:
-    """Draw a pen's width over a digit's height: thin in photos, up to a brush on canvases."""
+    """Draw a pen's width relative to a digit's height: thin in photos, brushes on canvases."""
     if photo and chance(rng, 0.5):
         return log_uniform(rng, 0.012, 0.07)
     return log_uniform(rng, 0.02, 0.3)

@@ -9,7 +9,7 @@ from typing import NoReturn
 import keras
 import numpy as np
 
-HEARTBEAT = 30  # seconds without a sign of life after which a host counts as lost
+HEARTBEAT = 30  # seconds without a sign of life after which a host is considered lost
 
 
 def start() -> None:
@@ -26,7 +26,7 @@ def start() -> None:
     import jax
     import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow makes batches only; JAX needs the memory
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only makes batches; JAX needs the memory
     if "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ:
         _join(jax)
     # each process makes its own share of each batch
@@ -55,7 +55,7 @@ def processes() -> int:
 
 
 def is_first() -> bool:
-    """Tell whether this process is the one that prints and saves."""
+    """Return whether this process is the one that prints and saves."""
     if processes() == 1:
         return True
     import jax

@@ -1,6 +1,6 @@
-"""Lay out what is written on a page: digits in many arrangements, and everything that is none.
+"""Lay out what is written on a page: digits in many arrangements, and non-digits between them.
 
-A layout is a function that writes on a Page; LAYOUTS says how often each is used.
+A layout is a function that writes on a Page; LAYOUTS in scenes.py says how often each is used.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from digits.papers import SIDE, chance, log_uniform, printed_text
 
 MAX_DIGITS = 120
 SMALLEST = 9.0  # height of a digit in pixels
-OFTEN = (0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 7, 8, 9)  # digits that other shapes are taken for
+OFTEN = (0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 7, 8, 9)  # twice: digits that other shapes are mistaken for
 
 
 class Page:
@@ -26,7 +26,7 @@ class Page:
         printed: of text in another ink.
         lines: Pillow image, twice as large, of lines and boxes.
         labels: the digits, 0-9, in the order of their owners.
-        height: of the digits in pixels, as far as one can say.
+        height: of the digits in pixels, roughly.
     """
 
     def __init__(self, rng: np.random.Generator, photo: bool):
@@ -40,7 +40,7 @@ class Page:
         self.height = 40.0
 
     def turned(self, x: float, y: float) -> tuple[float, float]:
-        """Return where a place of the upright page lies on the tilted one."""
+        """Return where a point of the upright page lies on the tilted one."""
         cos, sin, middle = np.cos(self.tilt), np.sin(self.tilt), SIDE / 2
         x, y = x - middle, y - middle
         return cos * x - sin * y + middle, sin * x + cos * y + middle
@@ -90,8 +90,8 @@ class Page:
             signs: digits (int), names of signs, "." and ",".
             x, base: left end and base line in pixels.
             height: of a digit in pixels.
-            gap: between two signs, over the height; negative ones touch.
-            zeros: height of a zero over that of other digits.
+            gap: between two signs, relative to the height; if negative, they touch.
+            zeros: height of a zero relative to that of other digits.
         """
         rng, restless, lifted = self.rng, self.rng.uniform(0.02, 0.12), chance(self.rng, 0.3)
         for sign in signs:
@@ -129,13 +129,13 @@ def overlap(shape: tuple[int, int], left: int, top: int) -> tuple[tuple, tuple]:
 
 
 def some_gap(rng: np.random.Generator) -> float:
-    """Draw the gap between digits over their height: touching, close or wide."""
+    """Draw the gap between digits relative to their height: touching, close or wide."""
     low, high = ((-0.13, 0.03), (0.03, 0.2), (0.15, 0.8))[rng.choice(3, p=[0.3, 0.35, 0.35])]
     return rng.uniform(low, high)
 
 
 def some_digits(rng: np.random.Generator, count: int) -> list[int]:
-    """Draw digits, now and then all the same."""
+    """Draw digits, sometimes all the same."""
     if count > 1 and chance(rng, 0.12):
         return [int(rng.integers(10))] * count
     return [int(digit) for digit in rng.choice(OFTEN, count)]
@@ -150,7 +150,7 @@ def some_letters(rng: np.random.Generator, count: int, letters: bool = True) -> 
 
 
 def large_digit(page: Page) -> None:
-    """Write one digit of 60 to 250 pixels, sometimes in a box or beside cut neighbours."""
+    """Write one digit of 60 to 250 pixels, sometimes in a box."""
     rng = page.rng
     page.height = height = rng.uniform(60, 250) if chance(rng, 0.7) else log_uniform(rng, 50, 200)
     width = 0.7 * height
@@ -187,7 +187,7 @@ def rows(page: Page) -> None:
     page.height = height = log_uniform(rng, 12, 46)
     gap, zeros = some_gap(rng), rng.uniform(0.45, 0.85) if chance(rng, 0.2) else 1
     most, space = int(rng.integers(1, 12)), rng.uniform(0.5, 2.5) * height
-    odd = rng.uniform(0.05, 0.5) if chance(rng, 0.35) else 0  # share of what is no digit
+    odd = rng.uniform(0.05, 0.5) if chance(rng, 0.35) else 0  # share of non-digits
     left = rng.uniform(2, 0.5 * SIDE if chance(rng, 0.4) else 30)
     pitch = height * rng.uniform(1.2, 2.8)
     bases = np.arange(rng.uniform(height, 0.4 * SIDE), SIDE + 0.1 * height, pitch)
@@ -249,7 +249,7 @@ def draw_grid(page: Page, corner: tuple, cell: tuple, shape: tuple) -> None:
 
 
 def form(page: Page) -> None:
-    """Write numbers behind printed words, on lines or in combs of boxes."""
+    """Write numbers after printed words, on lines or in rows of boxes."""
     rng = page.rng
     page.height = height = log_uniform(rng, 13, 40)
     page.tilt *= 0.4

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 
 BINS = 15  # of confidence. Source: Guo et al. 2017
-SIGNIFICANT = 0.05  # chance below which a difference is not taken for luck
+SIGNIFICANT = 0.05  # p-value below which a difference is significant
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -35,10 +35,10 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def is_significantly_worse(new: np.ndarray, old: np.ndarray, labels: np.ndarray) -> bool:
-    """Tell whether a new model reads the same images worse than an old one, beyond chance.
+    """Return whether a new model is significantly worse than an old one on the same images.
 
-    Only images that exactly one of the two reads correctly say anything; if the models were equally
-    good, each would win such an image as a coin falls (exact McNemar test, one-sided).
+    Only images that exactly one of the two reads correctly are informative; if the models were
+    equally good, each would win such an image with probability 1/2 (exact McNemar, one-sided).
 
     Args:
         new, old: probabilities, float32 (n, 10).

@@ -1,4 +1,4 @@
-"""Networks beside the Dense one, ensembles, and what every network needs: predict and calibrate."""
+"""The CNN, ensembles, and what every network needs: prediction and calibration."""
 
 import keras
 import numpy as np
@@ -88,12 +88,12 @@ def predict_images(images: np.ndarray, model: keras.Model, batch_size: int = 102
 
 
 def rescales(model: keras.Model) -> bool:
-    """Tell whether a model takes pixels in 0-255 and scales them itself."""
+    """Return whether a model takes pixels in 0-255 and scales them itself."""
     return any(isinstance(layer, layers.Rescaling) for layer in model.layers)
 
 
 def are_probabilities(outputs: np.ndarray) -> bool:
-    """Tell probabilities from logits, float32 (n, 10)."""
+    """Return whether outputs, float32 (n, 10), are probabilities, not logits."""
     return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
 
 
@@ -102,7 +102,7 @@ def _as_probabilities(outputs):
 
 
 def require_trainable(model: keras.Model, path: object) -> None:
-    """Raise ValueError unless `model` leads from float32 (n, 28, 28) in 0-1 to ten probabilities.
+    """Raise ValueError unless `model` maps float32 (n, 28, 28) in 0-1 to ten probabilities.
 
     Args:
         model: a network to start from, or to distil.

@@ -1,7 +1,7 @@
-"""Draw what is no digit, in MNIST's form, so that a network learns when not to be sure.
+"""Draw non-digits in MNIST's form, so that a network learns when not to be sure.
 
-Letters, other scripts, signs, doodles, glyphs of no script, scribbles, words and numbers, digits
-struck out, turned or mirrored, rules and blots. What could be a digit as well is left out.
+Letters, other scripts, signs, doodles, invented glyphs, scribbles, words and numbers, digits struck
+out, rotated or mirrored, ruled lines and blots. Shapes that could also be digits are left out.
 """
 
 import functools
@@ -20,7 +20,7 @@ CROWDED, BLOT = 0.8, 2.5  # pen widths: where many strokes share the box, and wh
 
 @functools.cache
 def nondigit_templates() -> Templates:
-    """Return the templates of what is no digit; their names are "letter A", "sign plus" ..."""
+    """Return the templates of non-digits; their names are "letter A", "sign plus" ..."""
     return load_templates(STROKES)
 
 
@@ -39,13 +39,13 @@ def _write(kind):
 
 
 def _walk(headings, lengths):
-    """Walk along headings, in radians, float (n, k): paths (n, k, 2) of these lengths, (n, 1)."""
+    """Walk along headings, in radians, float (n, k), by lengths (n, 1): paths (n, k, 2)."""
     steps = np.stack([np.cos(headings), np.sin(headings)], axis=2)
     return np.cumsum(steps, axis=1) * (lengths / headings.shape[1])[..., None]
 
 
 def _glyph(n, rng):
-    """Write letters of no script: four to six strokes, straight or bent, most of which meet."""
+    """Write invented letters: four to six strokes, straight or bent, most of which meet."""
     strokes: list[np.ndarray] = []
     t, rows = np.linspace(-0.5, 0.5, SAMPLES // 4), np.arange(n)
     for number in range(rng.integers(4, 7)):
@@ -120,7 +120,7 @@ def _strike_out(n, rng):
 
 
 def _turn_digits(n, rng):
-    """Turn digits onto their side, and mirror those that mirrored are none."""
+    """Turn digits onto their side, and mirror those that are no digits when mirrored."""
     sideways = pen_paths(rng.choice([2, 3, 4, 5], n), rng)[..., ::-1]
     sideways = sideways * np.where(rng.random((n, 1, 1)) < 0.5, [1, -1], [-1, 1])
     mirrored = pen_paths(rng.choice([3, 4, 6, 9], n), rng) * [-1, 1]
@@ -128,7 +128,7 @@ def _turn_digits(n, rng):
 
 
 def _rule(n, rng):
-    """Draw what ruled or squared paper leaves: three to five lines, level, upright or both."""
+    """Draw remains of ruled paper: three to five horizontal or vertical lines, or both."""
     count = rng.integers(3, 6)
     ends = rng.uniform(-0.6, 0.6, (n, count, 1, 2)) + np.array([-0.5, 0.5])
     t = np.linspace(0, 1, LONG // count)[:, None]

@@ -10,12 +10,12 @@ SYNTHETIC_SHARES = {"dense": 0.4, "cnn": 0.1}  # of synthetic digits, relative t
 
 
 def default_patience(epochs: int) -> int:
-    """Return how many epochs without improvement to wait; most is gained near the end."""
+    """Return how many epochs without improvement to wait; the last epochs improve most."""
     return max(10, epochs // 2)
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse and check the command line; a wrong one ends the program with a sentence.
+    """Parse and check the command line; a wrong one ends the program with an error message.
 
     Args:
         argv: the arguments, by default those of the process.
@@ -45,7 +45,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _training_flags(parser):
-    """Add the flags that only training knows, and return them."""
+    """Add the flags that are for training only, and return them."""
     group = parser.add_argument_group("training")
     shares = ", ".join(f"{share} for {name}" for name, share in SYNTHETIC_SHARES.items())
     add = group.add_argument
@@ -64,9 +64,9 @@ def _training_flags(parser):
             help="the same seed gives the same weights (default: %(default)s)"),
         add("--synthetic-share", metavar="X", type=float, help="synthetic digits to mix in, "
             f"relative to the others, 10,000 to 40,000; 0 for none (default: {shares})"),
-        add("--nondigits", metavar="N", type=int, default=NONDIGITS, help="images of no digit to "
-            "mix in, so that the network doubts such; at most a quarter of the digits, 0 for none "
-            "(default: %(default)s)"),
+        add("--nondigits", metavar="N", type=int, default=NONDIGITS, help="non-digits to mix "
+            "in, so that the network learns to doubt them; at most a quarter of the digits, 0 for "
+            "none (default: %(default)s)"),
         add("--model", choices=SYNTHETIC_SHARES, default="dense",
             help="network to train (default: %(default)s)"),
         add("--ensemble", metavar="N", type=int, default=1, help="train N networks and save one "
@@ -103,7 +103,7 @@ def _reading_flags(parser):
 
 
 def _checks(args):
-    """Yield `(whether it is wrong, the message)` for all that flags may not say together."""
+    """Yield `(whether it applies, the message)` for each mistake in the flags."""
     counts = args.epochs, args.batch_size, args.patience, args.ensemble
     yield min(counts) < 1, "--epochs, --batch-size, --patience and --ensemble are at least 1"
     yield args.learning_rate <= 0, "--learning-rate is above 0"
@@ -113,7 +113,7 @@ def _checks(args):
     )
     yield not 0 <= args.seed < 2**32, "--seed is 0 to 4294967295"
     yield bool(args.explain and not args.predict), "--explain needs --predict"
-    yield bool(args.predict and args.convert), "--predict and --convert exclude each other"
+    yield bool(args.predict and args.convert), "--predict and --convert cannot be combined"
     if args.start_from:
         yield not args.data_dir, "--start-from needs --data-dir: the pictures to learn"
         yield (

@@ -114,7 +114,7 @@ def _fit_paper(colours):
 
 @functools.cache
 def _paper_terms():
-    """Return the terms of a quadratic surface on the grid, and who votes on it.
+    """Return the terms of a quadratic surface on the grid, and the votes on it.
 
     Returns:
         The terms for n cells, float (6, n); the cell behind each vote, int (votes,); and the number
@@ -127,10 +127,10 @@ def _paper_terms():
 
 
 def _is_lighter(contrast):
-    """Tell whether the pen is lighter than its paper: strokes are thinner than the gaps in them."""
+    """Return whether the pen is lighter than the paper: strokes are thinner than their gaps."""
     wide = _wide(contrast)
     total = np.array([_power(contrast, wide), _power(-contrast, wide)])
-    for size in (*PEN_WIDTHS, wide):  # the first at which one of both shows its strokes
+    for size in (*PEN_WIDTHS, wide):  # the first at which one of the two shows its strokes
         powers = np.array([_power(contrast, size), _power(-contrast, size)])
         if ((powers > 0.5 * total) & (total > 0.02 * total.max())).any():
             break

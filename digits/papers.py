@@ -126,7 +126,7 @@ def _crumples(rng):
 
 
 def _print_from_behind(rng):
-    """Print on the other side of the sheet that shines through."""
+    """Draw print that shows through from the other side of the sheet."""
     behind = printed_text(rng, size=int(rng.integers(9, 22)), lines=99)
     image = Image.fromarray(np.rint(behind * 255).astype("uint8"))
     blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2)))
@@ -154,7 +154,7 @@ def paper(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
 
 
 def some_font(rng: np.random.Generator, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Choose among Pillow's font and those that come with Matplotlib."""
+    """Choose among Pillow's font and those bundled with Matplotlib."""
     name = rng.choice(FONTS)
     if name == "default":
         return ImageFont.load_default(size)
@@ -164,7 +164,7 @@ def some_font(rng: np.random.Generator, size: int) -> ImageFont.FreeTypeFont | I
 def printed_text(
     rng: np.random.Generator, size: int, lines: int, letters: str = LETTERS
 ) -> np.ndarray:
-    """Print lines of random words, at a random place and turned by quarters: a coverage."""
+    """Print random words somewhere, rotated by a multiple of 90 degrees: a coverage."""
     sheet, font = Image.new("L", (2 * SIDE, 2 * SIDE)), some_font(rng, 2 * size)
     draw, pitch = ImageDraw.Draw(sheet), 2 * size * rng.uniform(1.1, 2)
     left, top = rng.uniform(-20, 0.7 * 2 * SIDE), rng.uniform(-10, 0.8 * 2 * SIDE)

@@ -8,7 +8,7 @@ from digits.morphology import label_parts
 
 MAX_PARTS = 100  # the strongest: only these are examined
 BORDER_WEIGHT = 0.003  # of what lies along the border: page edges, desk, fingers
-ALONG_BORDER = 0.5  # of a part's longest side: where more pixels touch the border, it lies along it
+ALONG_BORDER = 0.5  # of a part's longest side: if more pixels touch the border, it lies along it
 MIN_STRENGTH = 0.01  # of the strongest part: weaker parts are dirt
 MIN_JOINING = 0.08  # of a digit's strongest part: weaker parts do not join it
 MAX_GAP = 0.15  # of a digit's longest side: parts farther away do not join it
@@ -86,7 +86,7 @@ def _around(boxes):
 
 
 def _belongs(part, digit):
-    """Tell whether a part lies close to a digit, and not beside it like a neighbour."""
+    """Return whether a part lies close to a digit, and not beside it like a neighbour."""
     gap = np.maximum(part[:2] - digit[2:], digit[:2] - part[2:])
     heights = part[3] - part[1], digit[3] - digit[1]
     beside = gap[0] >= 0 and min(heights) > NEIGHBOUR_HEIGHT * max(heights)

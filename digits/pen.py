@@ -1,4 +1,4 @@
-"""A pen that follows templates of strokes as a hand does: digits and non-digits are drawn with it.
+"""Draw digits and non-digits with a pen that follows templates of strokes as a hand does.
 
 A template's points are moved at random, and its shape is stretched, slanted and bent; a pen of
 random width and pressure follows it. The images have MNIST's form: a 20x20 box, the ink's centre of
@@ -29,7 +29,7 @@ class Templates(NamedTuple):
 
 
 def load_templates(path: Path) -> Templates:
-    """Load a file of templates, a "name: strokes" a line; its first lines explain the format."""
+    """Load templates, one "name: strokes" per line; the first lines explain the format."""
     lines = [line.split("  #")[0] for line in path.read_text("utf-8").splitlines()]
     pairs = [line.split(": ", 1) for line in lines if not line.startswith("# ")]
     prepared = [_points_and_basis(strokes) for _, strokes in pairs]

@@ -1,4 +1,4 @@
-"""Plots beside the training curves, as figures without pyplot: no window, no global state."""
+"""Plots other than the training curves, as figures without pyplot: no window, no global state."""
 
 from pathlib import Path
 

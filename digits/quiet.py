@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def native_stderr_discarded() -> Iterator[None]:
-    """Discard what native code writes to stderr; Python's own errors are raised as ever.
+    """Discard what native code writes to stderr; Python's own errors are raised as usual.
 
     TF_CPP_MIN_LOG_LEVEL does not silence what is logged before absl::InitializeLog().
     """
@@ -36,7 +36,7 @@ def load_tensorflow() -> None:
 
 @contextlib.contextmanager
 def plain_messages() -> Iterator[None]:
-    """Print a warning as one line, `Warning: ...`, and no advice of Keras and TensorFlow."""
+    """Print warnings as one line, `Warning: ...`, and suppress Keras's and TensorFlow's advice."""
     loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -35,7 +35,7 @@ def parse_request() -> Question:
     JSON is recognised without its header too: `curl -d` and many scripts do not send it.
 
     Raises:
-        BadRequest: there is no picture in it, or not in a way that is understood.
+        BadRequest: there is no picture in it, or not in a known form.
         RequestEntityTooLarge: it is as long as the limit: where no length was announced, the rest
             was cut off silently.
         UnsupportedMediaType: its Content-Type is none of those known here.
@@ -59,7 +59,7 @@ def parse_request() -> Question:
 
 
 def is_true(text: str | None) -> bool:
-    """Tell whether a field of a form or an address is set."""
+    """Return whether a flag in a form or query string is set."""
     return text in ("1", "true", "on")
 
 
@@ -129,7 +129,7 @@ def decode_picture(image: object) -> bytes:
 
 
 def discard_rest() -> None:
-    """Receive the rest of a refused request: many clients read no answer before they sent it all.
+    """Receive the rest of a refused request: many clients read no answer before they have sent it.
 
     This needs a server that ends the stream where the request ends.
     """

@@ -1,9 +1,9 @@
-"""Sort digits into rows, as one reads: also where the page is tilted, or heights differ."""
+"""Sort digits into rows in reading order, even if the page is tilted or heights differ."""
 
 import numpy as np
 
-STEEPEST = 0.35  # rows per column: a steeper row is taken as several
-LAST = 3  # digits of a row that the next one must stand beside
+STEEPEST = 0.35  # rows per column: a steeper row is split into several
+LAST = 3  # digits at the end of a row that the next one must be level with
 
 
 def sort_into_rows(boxes: np.ndarray) -> list[list[int]]:
@@ -29,7 +29,7 @@ def sort_into_rows(boxes: np.ndarray) -> list[list[int]]:
 
 
 def _share_beside(top, bottom, i, row):
-    """Return the share of the lower height at which a box stands beside the end of a row."""
+    """Return the vertical overlap of a box and the end of a row, as a share of the lower one."""
     row_top, row_bottom = top[row].min(), bottom[row].max()
     shared = min(bottom[i], row_bottom) - max(top[i], row_top)
     return shared / max(min(bottom[i] - top[i], row_bottom - row_top), 1e-6)

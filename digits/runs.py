@@ -21,7 +21,7 @@ FLAGS = (
 def open_checkpoints(
     output: Path, model: keras.Model, pictures: Pictures, args: argparse.Namespace
 ) -> list[Checkpoint]:
-    """Return a Checkpoint for each network; with --resume, in the state that it was left in.
+    """Return a Checkpoint for each network; with --resume, in its saved state.
 
     Args:
         output: the model file that they lie beside.
@@ -49,7 +49,7 @@ def open_checkpoints(
 
 
 def _settings(model, pictures, args):
-    """Return all that the course of a run depends on, by the name it has in messages."""
+    """Return everything that determines a run, by its name in messages."""
     settings = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in FLAGS}
     settings["a number of weights of"] = f"{model.count_params():,}"
     settings["pictures with the checksum"] = pictures.checksum()
@@ -60,7 +60,7 @@ def _settings(model, pictures, args):
 
 
 def _resume(checkpoints):
-    """Resume each network up to the first that was not begun."""
+    """Resume each network up to the first that was not started."""
     for number, checkpoint in enumerate(checkpoints, start=1):
         try:
             found = checkpoint.resume()

@@ -17,11 +17,11 @@ from keras import layers
 from digits.atomic import replacing
 from digits.dense_numpy import require_model
 
-MARGIN = 2**20  # bytes that a model file has beside its weights, at most
+MARGIN = 2**20  # bytes of a model file beside its weights, at most
 
 
 def check_output(path: Path | str) -> None:
-    """Check that `save_trained_model` can write `path`, before a training begins.
+    """Check that `save_trained_model` can write `path`, before training begins.
 
     Raises:
         ValueError: the name has another ending, or something else is in its place.
@@ -79,7 +79,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _require_room(model, new):
-    """Raise OSError if the disk has no room for a model: what HDF5 and TensorFlow say is obscure.
+    """Raise OSError if the disk has no room for a model: HDF5's own error is obscure.
 
     .keras holds the optimizer's two moments of each weight; .tflite is written from a SavedModel.
     """
@@ -119,7 +119,7 @@ def load_trained_model(path: Path | str) -> keras.Model:
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError: it cannot be loaded; the message says why, and what it was saved by.
+        ValueError: it cannot be loaded; the message says why, and which version of Keras saved it.
     """
     require_model(path)
     path = Path(path)

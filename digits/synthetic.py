@@ -1,6 +1,6 @@
 """Draw digits that look handwritten: training data without a download, and styles MNIST lacks.
 
-Each digit has several templates of strokes, in strokes.txt, which a pen follows as a hand does.
+Each digit has several templates of strokes in strokes.txt, which a pen follows as a hand does.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Read many picture files and write what they say as CSV."""
+"""Read the digits in many picture files and write them as CSV."""
 
 import contextlib
 import csv
@@ -33,7 +33,7 @@ def predict_files(
 
     Yields:
         For each batch a list of `(path, digits, confidence, doubt, problem)`: the digits in reading
-        order, rows separated by a space; the confidence in the least certain of them, and where
+        order, rows separated by a space; the confidence of the least certain of them, and where
         that is below DOUBT, "perhaps no digit"; or else what is wrong with the file.
     """
     paths = iter(paths)
@@ -52,7 +52,7 @@ def _row(path, digits):
 
 
 def write_table(names: list[str], model: keras.Model, explained: str | None = None) -> int:
-    """Print what pictures say as CSV, batch by batch.
+    """Print the digits in pictures as CSV, batch by batch.
 
     Args:
         names: of files and folders.

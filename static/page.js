@@ -9,7 +9,7 @@ const fileInput = document.getElementById("file");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const WAIT = 150; // milliseconds between writing and asking
 const LARGE = 2_000_000; // bytes: larger files are reduced before they are sent
-const LONGEST = 1600; // pixels of their longer side then
+const LONGEST = 1600; // pixels of their longer side after that
 const SENT = ["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"]; // as they are
 
 let pointer = null; // the pen or finger that is down
@@ -51,7 +51,7 @@ function paint() {
   sheet.paint(context, { paper: colour("--paper"), ink: colour("--ink") });
 }
 
-// To be called after every change of the sheet.
+// Call this after every change of the sheet.
 function changed() {
   paint();
   document.getElementById("hint").hidden = !sheet.isEmpty();

@@ -25,7 +25,7 @@ export function continueStroke(point) {
   marks.at(-1).points.push(point);
 }
 
-// Without a file to send for it, the picture is encoded anew.
+// Without a file to send, the picture is re-encoded.
 export function place(picture, file) {
   const scale = Math.min(WIDTH / picture.width, HEIGHT / picture.height);
   const [width, height] = [picture.width * scale, picture.height * scale];

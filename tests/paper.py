@@ -62,7 +62,7 @@ def write_on(paper, digit, rng, side=None, ink=None, place=None):
     return _to_image(np.asarray(paper, "float32") * (1 - opacity * (1 - ink)))
 
 
-LETTERS = "ABCDEFGHJKLMNPQRTUVWXYabcdefhijkmnprtuvwxy"  # not those that are like 0, 1, 5, 2, 9
+LETTERS = "ABCDEFGHJKLMNPQRTUVWXYabcdefhijkmnprtuvwxy"  # without those that look like 0, 1, 5, 2, 9
 
 
 def draw_letter(rng):

@@ -196,7 +196,7 @@ BAD_BODIES = [
     ({"data": b"", "content_type": "image/png"}, 422, "Expected a PNG"),
     ({"json": {"image": encode(b"this is no picture")}}, 422, "Expected a PNG"),
     ({"json": {"image": encode(b"\x89PNG\r\n\x1a\n broken")}}, 422, "Expected a PNG"),
-    ({"json": {"image": BLANK[:80]}}, 422, "got a broken one"),
+    ({"json": {"image": BLANK[:80]}}, 422, "got a damaged one"),
     ({"json": {"image": BLANK}}, 422, "No digit stands out"),
     (
         {"json": {"image": HUGE}},
@@ -277,7 +277,7 @@ sys.exit(bool({{"keras", "tensorflow"}} & set(sys.modules)))
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
-def test_our_own_fault_is_told_without_a_stack_trace(model_path, seven, monkeypatch):
+def test_a_server_error_is_reported_without_a_stack_trace(model_path, seven, monkeypatch):
     client = create_app(model_path).test_client()
     monkeypatch.setattr(service, "read_picture", lambda *_: 1 / 0)
     response = client.post("/predict", json={"image": encode(seven)})
@@ -516,7 +516,7 @@ def test_requests_in_flight_are_answered_after_sigterm(model_path, seven):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who the workers are")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc lists the workers")
 def test_a_killed_worker_takes_only_its_own_requests_with_it(model_path, seven):
     body = json.dumps({"image": encode(seven)})
     with (

@@ -64,13 +64,13 @@ def test_soft_targets_are_the_fourth_root_of_the_odds():
 
 
 @pytest.mark.parametrize("teacher", [None, lambda x, training: np.eye(10, dtype="float32")[[7, 7]]])
-def test_a_nondigit_asks_for_a_tenth_for_each_class_whatever_a_teacher_says(teacher):
+def test_the_target_of_a_nondigit_is_a_tenth_for_each_class_even_with_a_teacher(teacher):
     y = targets(np.zeros((2, 28, 28), "float32"), np.array([7, NO_DIGIT], "uint8"), teacher)
     assert np.argmax(y[0]) == 7 and y[0, 7] > 0.9
     assert np.array_equal(y[1], np.full(10, 0.1, "float32"))
 
 
-def test_accuracy_counts_digits_alone():
+def test_accuracy_is_of_digits_alone():
     accuracy = DigitAccuracy()
     labels = np.array([3, 7, NO_DIGIT, NO_DIGIT], "uint8")
     y = targets(np.zeros((4, 28, 28), "float32"), labels)

@@ -1,4 +1,4 @@
-"""Small pictures from reports, where they are at hand: DIGITS_CASES names their folder."""
+"""Small pictures from bug reports, if the environment variable DIGITS_CASES names their folder."""
 
 import csv
 import os

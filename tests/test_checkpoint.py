@@ -153,7 +153,7 @@ def stored(digits, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_early_stopping_counts_on(digits, stored, tmp_path):
+def test_early_stopping_continues_its_count(digits, stored, tmp_path):
     network, history = run(digits, tmp_path / "whole", 20)
     path = Path(shutil.copy(stored, tmp_path))
     resumed, resumed_history = run(digits, path, 20, resume=True)

@@ -44,7 +44,7 @@ BAD_FILES = [
     (b"this is text", "Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),
     (b"", "Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),
     (b"P5 1 1 255 \0", "Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),  # PGM
-    (png((90, 90))[:50], "Expected a whole picture, got a broken one: "),
+    (png((90, 90))[:50], "Expected an intact picture, got a damaged one: "),
     (png((8000, 8000)), "at most 50 million pixels, got one of 8000x8000"),
 ]
 
@@ -146,7 +146,7 @@ def test_a_picture_with_damaged_exif_is_upright_as_it_is(seven, name, damaged):
     assert difference(upright(Image.open(file)).convert("L"), seven) < 2
 
 
-def test_the_first_frame_of_an_animation_counts(seven):
+def test_the_first_frame_of_an_animation_is_read(seven):
     file = io.BytesIO()
     seven.save(file, "GIF", save_all=True, append_images=[Image.new("L", seven.size)])
     assert difference(upright(open_picture(file)).convert("L"), seven) < 2

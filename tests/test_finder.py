@@ -91,7 +91,7 @@ def view_of(boxes, strokes, shape=(64, 96)):
 TWO = np.array([[10, 10, 30, 50], [30, 12, 52, 50]])
 
 
-def test_touching_digits_are_told_apart():
+def test_touching_digits_are_separated():
     strokes = [(10, 10, 30, 50, 0), (30, 12, 52, 50, 1)]  # one blob of ink
     view = view_of(TWO, strokes)
     _, boxes, scores = detect(view)

@@ -59,7 +59,7 @@ def rescale(image, size):
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_other_forms_are_told_apart(name):
+def test_other_forms_are_recognised(name):
     images = draw_digits(50, seed=1)[0]
     images = images[is_normalised(images)]
     assert len(images) > 30

@@ -51,7 +51,7 @@ def run_python(code):
 
 
 @pytest.mark.slow
-def test_a_silent_network_is_given_up(offline):
+def test_a_silent_server_is_given_up(offline):
     done = run_python("import mnist_dnn; mnist_dnn.load_mnist(timeout=1)")
     assert "ConnectionError: MNIST could not be downloaded" in done.stderr
     assert "put mnist.npz at" in done.stderr
@@ -91,7 +91,7 @@ def test_training_stops_early_and_restores_the_best_epoch(digits):
 
 
 @pytest.mark.slow
-def test_a_teacher_is_believed_more_than_the_labels(model, digits):
+def test_a_teacher_overrides_the_labels(model, digits):
     wrong, network = (digits[0], (digits[1] + 1) % 10), build_dnn(hidden_units=64)
     fit(network, wrong, digits, epochs=20, learning_rate=2e-3, patience=20, teacher=model)
     answers = predict_images(digits[0], network).argmax(axis=1)

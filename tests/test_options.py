@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
         (["--predict", "a.png", "--epochs", "3"], "--epochs is for training"),
         (["--predict", "a.png", "--output", "a.h5"], "--output is for training"),
         (["--convert", "a.tflite", "--data-dir", "b"], "--data-dir is for training"),
-        (["--predict", "a.png", "--convert", "a.tflite"], "exclude each other"),
+        (["--predict", "a.png", "--convert", "a.tflite"], "cannot be combined"),
         (["--teacher", "a.h5", "--output", "./a.h5"], "another name with --output"),
         (
             ["--teacher", "a.h5", "--start-from", "b.h5", "--data-dir", "c"],

@@ -1,4 +1,4 @@
-"""Pictures that people took and drew are read; where they lie, the environment says."""
+"""Pictures that people took or drew are read; environment variables name their folders."""
 
 import csv
 import os
@@ -31,12 +31,12 @@ def share_read(variable, every=1):
     return correct / len(rows)
 
 
-def test_people_are_read():
+def test_peoples_pictures_are_read():
     assert share_read("DIGITS_OWN_PICTURES", every=10) > 0.96
 
 
 @pytest.mark.slow
-def test_all_people_are_read():
+def test_all_peoples_pictures_are_read():
     assert share_read("DIGITS_OWN_PICTURES") > 0.975
 
 

@@ -198,7 +198,7 @@ LEFT, RIGHT, BOTH, UPPER = (10, 10, 40, 90), (50, 10, 80, 90), (10, 10, 80, 90),
         ([(LEFT, 2, 0.6)], [], [], ""),  # a page edge
     ],
 )
-def test_reading_stands_that_explains_more_ink_with_more_confidence(first, second, ink, expected):
+def test_the_reading_that_explains_more_ink_with_more_confidence_wins(first, second, ink, expected):
     readings = [[answer(*digit) for digit in reading] for reading in (first, second)]
     chosen = choose(*readings, ink_in(*ink))
     chosen.sort(key=lambda digit: digit.box)
@@ -236,7 +236,7 @@ def test_boxes_are_sorted_into_rows(layout):
 
 
 @needs_finder
-def test_rows_and_boxes_are_told(hand, predict):
+def test_rows_and_boxes_are_returned(hand, predict):
     digits = read_digits(rows_of_unequal_length(hand), predict)
     assert [digit.row for digit in digits] == [0] * 5 + [1] * 2 + [2] * 3
     left, top, right, bottom = digits[5].box  # the 6 was written from (25, 140), 60 pixels tall
@@ -244,7 +244,7 @@ def test_rows_and_boxes_are_told(hand, predict):
     assert 50 < bottom - top < 70
 
 
-def test_files_are_read_in_order_and_errors_are_told(tmp_path, hand, predict):
+def test_files_are_read_in_order_and_errors_are_reported(tmp_path, hand, predict):
     for digit in (3, 1):
         write(sheet(200, 200), hand, str(digit), 40, 30, 90).save(tmp_path / f"{digit}.png")
     sheet(200, 200).save(tmp_path / "empty.png")

@@ -164,7 +164,7 @@ def test_hdf5_is_not_begun_without_room_for_its_end(disk, model, model_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Epoch 1 could not be stored")  # on the same disk
-def test_a_full_disk_is_told_in_a_sentence(disk, folders):
+def test_a_full_disk_is_reported_in_a_sentence(disk, folders):
     flags = [
         "--epochs",
         "1",
@@ -180,7 +180,7 @@ def test_a_full_disk_is_told_in_a_sentence(disk, folders):
     assert not list(disk.iterdir())
 
 
-def test_a_disk_that_may_not_be_written_is_told_before_training(disk, model):
+def test_a_read_only_disk_is_reported_before_training(disk, model):
     save_trained_model(model, disk / "a.h5")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(SystemExit, match=r"Read-only file system; the old model is kept$"):
