@@ -86,7 +86,7 @@ def answer(image: object, preview: bool) -> dict:
 
 
 def answer_or_error(image: object, preview: bool) -> dict:
-    """Read one of several pictures, and answer an error in its place."""
+    """Read one of several pictures, or return an error in its place."""
     try:
         return answer(image, preview)
     except (BadRequest, UnprocessableEntity) as error:
@@ -123,7 +123,7 @@ def healthz() -> Response:
 
 @views.app_errorhandler(HTTPException)
 def explain(error: HTTPException) -> Response:
-    """Answer an error in JSON: a sentence that says what to do."""
+    """Return an error as JSON: a sentence that says what to do."""
     response = error.get_response()
     message = MESSAGES.get(error.code or 500, error.description)
     response.data = json.dumps({"error": message})
