@@ -127,7 +127,8 @@ class Batches:
             tf.TensorSpec((2,), tf.int64),
             tf.TensorSpec((), tf.float32),
         )
-        batches = functools.partial(self._raw, epochs, first_epoch)
+        # here, since Keras knows its distribution in this thread alone
+        batches = functools.partial(self._raw, epochs, first_epoch, *device_shares())
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         dataset = dataset.map(augment, num_parallel_calls=1)
         dataset = dataset.map(self._with_targets, num_parallel_calls=1)
@@ -136,9 +137,8 @@ class Batches:
     def _with_targets(self, x, labels):
         return x, targets(x, labels, self.teacher)
 
-    def _raw(self, epochs: int, first_epoch: int) -> Iterator[tuple]:
+    def _raw(self, epochs: int, first_epoch: int, devices: int, ours: slice) -> Iterator[tuple]:
         """Yield what `augment` takes: images, labels, seed and strength."""
-        devices, ours = device_shares()
         for epoch in range(first_epoch, epochs + 1):  # one more: JAX fetches a batch in advance
             strength = augmentation_strength(epoch, epochs)
             mixed = self._mixed(epoch, strength, devices)
