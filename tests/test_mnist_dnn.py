@@ -200,7 +200,8 @@ def test_own_pictures_are_learned_and_nothing_is_forgotten(
     after = predict_tests(load_trained_model(saved), tests)
     for name, (_, labels) in tests.items():
         assert f"(before: {accuracy(before[name], labels):.2%})" in out
-    assert accuracy(after["MNIST"], tests["MNIST"][1]) > 0.9
+    old, new = (accuracy(each["MNIST"], tests["MNIST"][1]) for each in (before, after))
+    assert new > old - 0.03
     loss_before, loss_after = (cross_entropy(p["own"], tests["own"][1]) for p in (before, after))
     assert loss_after < 0.9 * loss_before
 
@@ -224,7 +225,7 @@ def test_a_model_that_has_forgotten_is_saved_beside(
     monkeypatch.setattr(
         mnist_dnn, "add_repeated", lambda _, own: Pictures(own.gather()[0], (own.labels + 1) % 10)
     )
-    assert start_from(path, folders, 3) == 0
+    assert start_from(path, folders, 20) == 0
     assert "is better on" in capsys.readouterr().out
     assert path.read_bytes() == model_path.read_bytes()
     assert (tmp_path / "digits_new.h5").exists()
