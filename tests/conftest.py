@@ -6,9 +6,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from paper import draw_seven
 from PIL import Image
 
 from digits.batches import Batches, Pictures
+from digits.find import pil_to_mnist
 from digits.form import is_normalised
 from digits.synthetic import draw_digits
 from mnist_dnn import (
@@ -73,6 +75,18 @@ def digits():
     images, labels = draw_digits(450, seed=5)
     chosen = np.flatnonzero(is_normalised(images))[:400]
     return images[chosen], labels[chosen]
+
+
+@pytest.fixture(scope="session")
+def seven():
+    """A picture of a handwritten 7."""
+    return draw_seven()
+
+
+@pytest.fixture(scope="session")
+def expected(seven):
+    """The 7 in MNIST's form."""
+    return pil_to_mnist(seven)
 
 
 @pytest.fixture

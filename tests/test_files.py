@@ -4,21 +4,11 @@ import re
 import numpy as np
 import pytest
 from conftest import turned_by
-from paper import difference, draw_seven
+from paper import difference
 from PIL import Image
 
 from digits.files import LARGE, find_pictures, open_picture, upright
 from digits.find import find_digits, pil_to_mnist
-
-
-@pytest.fixture(scope="module")
-def seven():
-    return draw_seven()
-
-
-@pytest.fixture(scope="module")
-def expected(seven):
-    return pil_to_mnist(seven)
 
 
 def test_pictures_are_found_in_order(tmp_path):

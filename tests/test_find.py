@@ -15,16 +15,6 @@ from digits.synthetic import draw_digits
 
 
 @pytest.fixture(scope="module")
-def seven():
-    return draw_seven()
-
-
-@pytest.fixture(scope="module")
-def expected(seven):
-    return pil_to_mnist(seven)
-
-
-@pytest.fixture(scope="module")
 def predict():
     return load_dense(Path(__file__).parents[1] / "mnist_dnn.h5")
 
