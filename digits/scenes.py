@@ -23,15 +23,15 @@ from digits.papers import (
 )
 
 LAYOUTS = (  # share, layout
-    (0.40, layouts.large_digit),
-    (0.10, layouts.number),
-    (0.15, layouts.rows),
-    (0.09, layouts.grid),
-    (0.04, layouts.form),
-    (0.07, decoys.prose),
+    (0.22, layouts.large_digit),
+    (0.20, layouts.number),
+    (0.23, layouts.rows),
+    (0.10, layouts.grid),
+    (0.05, layouts.form),
+    (0.06, decoys.prose),
     (0.06, decoys.large_sign),
     (0.02, decoys.doodle),
-    (0.06, decoys.empty_table),
+    (0.05, decoys.empty_table),
     (0.01, decoys.printed_sudoku),
 )
 ADDITIONS = ((0.10, decoys.frame), (0.08, decoys.large_print), (0.12, decoys.dirt))
