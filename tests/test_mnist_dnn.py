@@ -90,14 +90,6 @@ def test_training_stops_early_and_restores_the_best_epoch(digits):
     assert loss == pytest.approx(min(values), rel=1e-3)
 
 
-@pytest.mark.slow
-def test_a_label_overrides_a_teacher_that_is_wrong(model, digits):
-    other, network = (digits[0], (digits[1] + 1) % 10), build_dnn(hidden_units=64)
-    fit(network, other, other, epochs=20, learning_rate=2e-3, patience=20, teacher=model)
-    answers = predict_images(digits[0], network).argmax(axis=1)
-    assert (answers == other[1]).mean() > 0.5
-
-
 def test_a_distilled_network_learns_soft_targets_and_is_as_confident_as_its_teacher(model, digits):
     network = build_dnn(hidden_units=64)
     history = fit(network, digits, digits, epochs=2, learning_rate=2e-3, teacher=model)
