@@ -117,9 +117,11 @@ def targets_of(view: View) -> np.ndarray:
     here = np.bincount(view.owner.ravel(), minlength=len(boxes) + 1)[1:]
     for index in np.flatnonzero(here):
         box, mine = boxes[index], owner == index + 1
-        if here[index] < VISIBLE * view.pixels[index] or not is_legible(view, box, index + 1):
+        if not is_legible(view, box, index + 1):
             left, top, right, bottom = box // 2
             targets[top : bottom + 1, left : right + 1, 4] = owner[mine] = 0
+        elif here[index] < VISIBLE * view.pixels[index]:  # a part, in which there is no centre
+            targets[mine, 4] = owner[mine] = 0
         elif max(box[2:] - box[:2]) > LARGEST:
             owner[mine] = 0
         else:
