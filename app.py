@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a single picture gains nothing from more
@@ -29,6 +30,7 @@ from werkzeug.exceptions import (
 )
 
 from digits.answers import read_picture
+from digits.bounded import Budget, BusyError
 from digits.live_model import LiveModel
 from digits.reading import Predict
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
@@ -69,26 +71,28 @@ def load_model() -> Predict:
         raise ServiceUnavailable(str(error)) from error
 
 
-def answer(image: object, preview: bool) -> dict:
+def answer(image: object, preview: bool, budget: Budget) -> dict:
     """Read a picture that a client sent.
 
     Raises:
         BadRequest: it is not base64.
         UnprocessableEntity: it is not a picture, or there is no digit in it.
-        ServiceUnavailable: there is no model.
+        ServiceUnavailable: there is no model, or no time for the picture.
     """
     predict = load_model()
     data = decode_picture(image)
     try:
-        return read_picture(data, predict, preview)
+        return read_picture(data, predict, budget, preview)
+    except BusyError as error:
+        raise ServiceUnavailable(str(error)) from error
     except ValueError as error:
         raise UnprocessableEntity(str(error)) from error
 
 
-def answer_or_error(image: object, preview: bool) -> dict:
+def answer_or_error(image: object, preview: bool, budget: Budget) -> dict:
     """Read one of several pictures, or return an error in its place."""
     try:
-        return answer(image, preview)
+        return answer(image, preview, budget)
     except (BadRequest, UnprocessableEntity) as error:
         return {"error": error.description}
 
@@ -96,10 +100,10 @@ def answer_or_error(image: object, preview: bool) -> dict:
 @views.post("/predict")
 def predict() -> Response:
     """Read the picture, or each of several, that the request holds."""
-    asked = parse_request()
+    asked, budget = parse_request(), Budget()
     if asked.several:
-        return jsonify([answer_or_error(image, asked.preview) for image in asked.images])
-    return jsonify(answer(asked.images[0], asked.preview))
+        return jsonify([answer_or_error(image, asked.preview, budget) for image in asked.images])
+    return jsonify(answer(asked.images[0], asked.preview, budget))
 
 
 @views.get("/")
@@ -135,6 +139,7 @@ def explain(error: HTTPException) -> Response:
 def finish(response: Response) -> Response:
     """Add the headers, and receive the rest of a refused request."""
     response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")  # static files have one of their own
     allow_origin(response)
     if response.status_code >= 400:
         discard_rest()
@@ -153,17 +158,23 @@ def allow_origin(response: Response) -> None:
 def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warmed up before it returns.
 
-    MNIST_ALLOW_ORIGIN in the environment names the sites whose pages may use the API.
+    In the environment, MNIST_ALLOW_ORIGIN names the sites whose pages may use the API,
+    MNIST_TRUSTED_HOSTS the names that it answers to, if not to all, and MNIST_TRUST_SAVED_MODEL
+    allows a SavedModel.
 
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # one for each odd picture, for ever
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
+    app.config["TRUSTED_HOSTS"] = os.environ.get("MNIST_TRUSTED_HOSTS", "").split() or None
     app.config["ORIGINS"] = os.environ.get("MNIST_ALLOW_ORIGIN", "").split()
     app.json = provider = DefaultJSONProvider(app)
     provider.sort_keys = False
-    model = LiveModel(model_path or os.environ.get("MNIST_MODEL", MODEL))
+    app.url_map.merge_slashes = False  # it would redirect to whatever Host the client names
+    trusted = bool(os.environ.get("MNIST_TRUST_SAVED_MODEL"))
+    model = LiveModel(model_path or os.environ.get("MNIST_MODEL", MODEL), trusted)
     app.extensions["model"] = model
     app.register_blueprint(views)
     try:
@@ -190,6 +201,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     flag("--workers", default=1, type=int, help="processes, each with a copy of the model")
     flag("--allow-origin", nargs="+", default=default("MNIST_ALLOW_ORIGIN", "").split(),
         metavar="URL", help="sites whose pages may use the API, * for all")  # fmt: skip
+    flag("--trusted-hosts", nargs="+", default=default("MNIST_TRUSTED_HOSTS", "").split(),
+        metavar="NAME", help="names of this host to answer to, otherwise to all")  # fmt: skip
+    flag("--trust-saved-model", action="store_true",
+        help="serve a SavedModel folder, which is a program and may do anything")  # fmt: skip
     args = parser.parse_args(argv)
     if not 0 < args.port < 2**16:
         parser.error("--port is 1 to 65535")
@@ -232,6 +247,9 @@ def main(argv: list[str] | None = None) -> None:
         )
     os.environ["MNIST_MODEL"] = args.model  # for the workers
     os.environ["MNIST_ALLOW_ORIGIN"] = " ".join(args.allow_origin)
+    os.environ["MNIST_TRUSTED_HOSTS"] = " ".join(args.trusted_hosts)
+    if args.trust_saved_model:
+        os.environ["MNIST_TRUST_SAVED_MODEL"] = "1"
     reachable = "localhost" if address in ("0.0.0.0", "::") else args.host
     threading.Thread(target=announce, args=(reachable, args.port), daemon=True).start()
     serve(address, args.port, args.workers)
