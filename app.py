@@ -36,7 +36,8 @@ from digits.reading import Predict
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
 
 MODEL = "mnist_dnn.h5"
-THREADS = 64  # of each worker; most of them wait for slow clients
+THREADS = 256  # of each worker; most of them wait for slow clients
+HEADER_DEADLINE = 10_000  # milliseconds for a client to send its headers
 GRACE = 10  # seconds that requests in flight may take after SIGTERM
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
@@ -267,6 +268,7 @@ def serve(address: str, port: int, workers: int) -> None:
     """Serve with granian until Ctrl-C or SIGTERM; a worker that crashed is started again."""
     from granian import Granian  # here, since other servers do without it
     from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     Granian(
@@ -277,6 +279,7 @@ def serve(address: str, port: int, workers: int) -> None:
         factory=True,
         workers=workers,
         blocking_threads=THREADS,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_DEADLINE),
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
         log_level=LogLevels.error,

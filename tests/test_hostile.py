@@ -13,7 +13,7 @@ import pytest
 from conftest import turned_by
 from hostile import HOSTILE, encoded, many_scans, run_length_bmp
 from keras import layers
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from app import create_app
 from digits import bounded
@@ -21,6 +21,7 @@ from digits.bounded import Budget, BusyError, decode
 from digits.dense_numpy import UnknownModelError, load_dense
 from digits.files import open_picture, upright
 from digits.headers import is_light
+from digits.requests import MAX_BODY
 from mnist_dnn import load_trained_model, save_trained_model
 
 resource = pytest.importorskip("resource", reason="Windows does not measure its processes' time")
@@ -209,3 +210,20 @@ def test_answers_are_not_stored_and_nobody_is_sent_elsewhere(model_path):
         response = client.get(environ_overrides={"PATH_INFO": path}, base_url="http://evil.example")
         assert response.headers["Cache-Control"] == "no-store"
         assert "Location" not in response.headers and "evil" not in response.text
+
+
+@pytest.mark.parametrize("field", [(io.BytesIO(bytes(MAX_BODY)), "large.png"), "A" * MAX_BODY])
+def test_a_form_is_limited_as_json_is(model_path, field):
+    response = create_app(model_path).test_client().post("/predict", data={"image": field})
+    assert response.status_code == 413 and "at most 16 MB" in response.get_json()["error"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_odd_pictures_fill_neither_log_nor_registry(model_path, capsys):
+    client = create_app(model_path).test_client()
+    for number in range(20):
+        exif = b"Exif\0\0II*\0\xff\xff\xff" + bytes([number])
+        data = encoded(Image.new("L", (50, 50)), "JPEG", exif=exif)
+        client.post("/predict", data=data, content_type="image/jpeg")
+    assert capsys.readouterr().err == ""
+    assert not getattr(TiffImagePlugin, "__warningregistry__", {})
