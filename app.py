@@ -8,6 +8,7 @@ Nothing that people send is stored or logged. `create_app` also runs on any othe
 
 import argparse
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -38,6 +39,7 @@ from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_reques
 MODEL = "mnist_dnn.h5"
 THREADS = 256  # of each worker; most of them wait for slow clients
 HEADER_DEADLINE = 10_000  # milliseconds for a client to send its headers
+MMAP_THRESHOLD, ARENA_MAX = -3, -8  # names of malloc.h
 GRACE = 10  # seconds that requests in flight may take after SIGTERM
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
@@ -256,18 +258,27 @@ def main(argv: list[str] | None = None) -> None:
     serve(address, args.port, args.workers)
 
 
+def give_memory_back() -> None:
+    """Let the C library return what large requests took, and not keep it for each thread."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # it is glibc's alone
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(MMAP_THRESHOLD, 2**22)
+        mallopt(ARENA_MAX, 2)
+
+
 def create_worker() -> Flask:
     """Build the application in a worker of granian; signals reach it through its parent alone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has its parent's handler
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C and SIGTERM after it, from the parent, would make it hang
+    give_memory_back()
     return create_app()
 
 
 def serve(address: str, port: int, workers: int) -> None:
     """Serve with granian until Ctrl-C or SIGTERM; a worker that crashed is started again."""
     from granian import Granian  # here, since other servers do without it
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
@@ -279,6 +290,7 @@ def serve(address: str, port: int, workers: int) -> None:
         factory=True,
         workers=workers,
         blocking_threads=THREADS,
+        http=HTTPModes.http1,  # the other has no deadline for headers
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_DEADLINE),
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,

@@ -22,7 +22,7 @@ from digits.files import PICTURE_FORMATS, open_picture, upright
 from digits.headers import count_scans, is_light
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 1.6  # of CPU time that the pictures of a request may take
+SECONDS = 1.5  # of CPU time that the pictures of a request may take
 DEADLINE = 30  # seconds that a process may take, where other programs are at work
 MEMORY = 225_000_000  # bytes that it may allocate: 50 million pixels of four bytes, and some more
 PROCESSES = 2  # at a time
