@@ -262,7 +262,7 @@ def give_memory_back() -> None:
     """Let the C library return what large requests took, and not keep it for each thread."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # it is glibc's alone
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_THRESHOLD, 2**22)
+        mallopt(MMAP_THRESHOLD, 2**20)
         mallopt(ARENA_MAX, 2)
 
 
