@@ -11,6 +11,7 @@ import numpy as np
 
 from digits.cores import in_processes
 from digits.decoding import one_digit, read_pictures
+from digits.files import leaves
 
 CHUNK = 1000  # files that a process decodes at a time
 Data = tuple[np.ndarray, np.ndarray]
@@ -79,7 +80,7 @@ def _list_files(root, part, problems):
     """List the files in `root/part/0-9`: paths, and labels uint8 (n,), sorted by digit."""
     paths: list[str] = []
     labels: list[int] = []
-    if _leaves(root / part, root):
+    if leaves(root / part, root):
         problems.append(f"{part}: a link that leaves the folder")
         return paths, np.array(labels, "uint8")
     for folder in _scan(root / part):
@@ -88,7 +89,7 @@ def _list_files(root, part, problems):
         name = os.path.relpath(folder, root)
         if folder.name not in tuple("0123456789"):
             problems.append(f"{name}: expected a folder named 0, 1, ... or 9")
-        elif _leaves(folder, root):
+        elif leaves(folder, root):
             problems.append(f"{name}: a link that leaves the folder")
         else:
             files = [entry for entry in _scan(folder) if _is_picture(entry, root, problems)]
@@ -105,7 +106,7 @@ def _scan(folder):
 
 def _is_picture(entry, root, problems):
     """Return whether to open an entry; opening a pipe, say, would wait for a writer."""
-    if _leaves(entry, root):
+    if leaves(entry, root):
         problem = "a link that leaves the folder"
     elif not entry.is_file():
         problem = "expected a picture file, got a folder, a pipe, a device or a broken link"
@@ -113,10 +114,6 @@ def _is_picture(entry, root, problems):
         return True
     problems.append(f"{os.path.relpath(entry, root)}: {problem}")
     return False
-
-
-def _leaves(entry, root):
-    return entry.is_symlink() and not Path(entry).resolve().is_relative_to(root.resolve())
 
 
 def _decode(root, paths, labels, problems):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from digits.dense_numpy import UnknownModelError, load_dense, require_model
+from digits.model_files import require_sensible
 from digits.reading import Predict
 
 
@@ -14,10 +15,11 @@ class LiveModel:
 
     Args:
         path: where it is, or will be.
+        trusted: whether it may be a SavedModel, which is a program.
     """
 
-    def __init__(self, path: Path | str):
-        self.path = path
+    def __init__(self, path: Path | str, trusted: bool = False):
+        self.path, self.trusted = path, trusted
         self._predict: Predict | None = None
         self._lock = threading.Lock()
 
@@ -25,11 +27,19 @@ class LiveModel:
         """Return the model as a function, warmed up.
 
         Raises:
-            FileNotFoundError, ValueError: as for `load_predict`.
+            FileNotFoundError: there is no model at the path.
+            ValueError: what is there is no model that reads digits, or a SavedModel without trust.
         """
         with self._lock:
             if self._predict is None:
-                self._predict = load_predict(self.path)
+                if Path(self.path).is_dir() and not self.trusted:
+                    raise ValueError(
+                        f"A SavedModel is a program that may do anything: {self.path}. "
+                        "If you trust it, start with --trust-saved-model"
+                    )
+                predict = load_predict(self.path)
+                require_sensible(predict, self.path)
+                self._predict = predict
             return self._predict
 
 

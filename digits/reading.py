@@ -48,7 +48,10 @@ def read_digits(image: Image.Image, predict: Predict) -> list[Digit]:
     """
     ((digits,),) = read_chunks([[image]], predict)
     if isinstance(digits, Exception):
-        raise digits
+        try:
+            raise digits
+        finally:
+            del digits  # else the error and this frame, with the picture, would keep each other
     return digits
 
 

@@ -16,6 +16,7 @@ from keras import layers
 
 from digits.atomic import replacing
 from digits.dense_numpy import require_model
+from digits.model_files import require_plain
 
 MARGIN = 2**20  # bytes of a model file beside its weights, at most
 
@@ -149,6 +150,7 @@ def load_trained_model(path: Path | str) -> keras.Model:
         ValueError: it cannot be loaded; the message says why, and which version of Keras saved it.
     """
     require_model(path)
+    require_plain(path)
     path = Path(path)
     if path.suffix == ".tflite":
         raise ValueError(
