@@ -1,6 +1,9 @@
-"""The model of the service, shared by all its threads."""
+"""The model of the service, shared by all its threads; a new file in its place is taken up."""
 
+import os
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +11,14 @@ import numpy as np
 from digits.dense_numpy import UnknownModelError, load_dense, require_model
 from digits.reading import Predict
 
+PAUSE = 1.0  # seconds between two looks at the file
+
 
 class LiveModel:
-    """A model that is loaded once: at the start, or as soon as there is one.
+    """A model that is loaded at the start, or as soon as there is one, and again when it changes.
+
+    A new file is loaded in the background and then replaces the model; if it is broken, the model
+    stays as it was. It is loaded once two looks find it unchanged: it may be half copied before.
 
     Args:
         path: where it is, or will be.
@@ -19,7 +27,9 @@ class LiveModel:
     def __init__(self, path: Path | str):
         self.path = path
         self._predict: Predict | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held by the thread that loads, or looks at the file
+        self._loaded = self._seen = _stamp(path)
+        self._next_look = 0.0
 
     def load(self) -> Predict:
         """Return the model as a function, warmed up.
@@ -27,10 +37,42 @@ class LiveModel:
         Raises:
             FileNotFoundError, ValueError: as for `load_predict`.
         """
+        if self._predict is None:
+            return self._load_first()
+        if time.monotonic() > self._next_look and self._lock.acquire(blocking=False):
+            self._next_look = time.monotonic() + PAUSE
+            threading.Thread(target=self._look, daemon=True).start()
+        return self._predict
+
+    def _load_first(self):
         with self._lock:
             if self._predict is None:
+                self._loaded = self._seen = _stamp(self.path)
                 self._predict = load_predict(self.path)
             return self._predict
+
+    def _look(self):
+        """Load the file if it is new; the thread that started this one has taken the lock."""
+        try:
+            stamp, before = _stamp(self.path), self._seen
+            self._seen = stamp
+            if stamp == before and stamp not in (None, self._loaded):
+                self._loaded = stamp  # a broken file is not tried again
+                self._predict = load_predict(self.path)
+                print(f"The new model at {self.path} is used from now on", file=sys.stderr)
+        except Exception as error:  # of any kind: the service goes on
+            print(f"Warning: the model before it is kept. {error}", file=sys.stderr)
+        finally:
+            self._lock.release()
+
+
+def _stamp(path):
+    """Return what changes with a file: its time of change, in nanoseconds, and size; or None."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def load_predict(path: Path | str) -> Predict:
