@@ -91,7 +91,11 @@ def draw_page_pictures(folder):
     for name, (digits, kind, width, ink, height) in PAGE.items():
         picture = draw_paper(kind, rng)
         for i, path in enumerate(pen_paths(digits, rng)):
-            left = 400 + 170 * (i - (len(digits) - 1) / 2) - np.ptp(path[:, 0]) / np.ptp(path[:, 1]) * height / 2
+            left = (
+                400
+                + 170 * (i - (len(digits) - 1) / 2)
+                - np.ptp(path[:, 0]) / np.ptp(path[:, 1]) * height / 2
+            )
             picture = write(picture, path, width, ink, (left, 300 - height / 2, height))
         picture.resize(SMALL).save(folder / f"{name}.jpg", quality=80)
 

@@ -53,6 +53,23 @@ def load_image_folders(
     return training, testing
 
 
+def load_nondigits(root: Path | str) -> np.ndarray:
+    """Load the pictures in `root/nondigits`, where there are any: each of one thing, no digit.
+
+    Returns:
+        uint8 (n, 28, 28), ink bright. One warning names the files that cannot be used.
+    """
+    root = Path(root)
+    problems: list[str] = []
+    folder = root / "nondigits"
+    entries = _scan(folder) if folder.is_dir() and not _leaves(folder, root) else []
+    paths = [entry.path for entry in entries if _is_picture(entry, root, problems)]
+    images, _ = _decode(root, paths, np.zeros(len(paths), "uint8"), problems)
+    if problems:
+        warnings.warn(f"{root}:\n  " + "\n  ".join(problems), stacklevel=2)
+    return images
+
+
 def stratified_split(
     labels: np.ndarray, share: float, seed: int | Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +100,7 @@ def _list_files(root, part, problems):
         problems.append(f"{part}: a link that leaves the folder")
         return paths, np.array(labels, "uint8")
     for folder in _scan(root / part):
-        if not folder.is_dir() or folder.name == "test":
+        if not folder.is_dir() or folder.name in ("test", "nondigits"):
             continue
         name = os.path.relpath(folder, root)
         if folder.name not in tuple("0123456789"):

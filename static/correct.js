@@ -43,7 +43,7 @@ async function correct({ value, textContent }) {
   if (picture !== shown) return;
   mark();
   const what = value === "none" ? textContent : `${value === "8" ? "an" : "a"} ${value}`;
-  outcome.textContent = error ?? (folder ? `Thank you! Kept in ${folder} as ${what}.` : `Noted on this page as ${what}.`);
+  outcome.textContent = error ?? (folder ? `Thank you! Kept in ${folder} as ${what}.` : `Noted as ${what}.`);
 }
 
 // The folders are those that mnist_dnn.py --data-dir reads.

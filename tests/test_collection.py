@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from digits import collection
 from digits.collection import LABELS, Collection, FullError
+from digits.files import open_picture
 from digits.synthetic import draw_digits
 
 
@@ -25,7 +25,7 @@ def test_a_picture_is_kept_in_the_folder_of_its_label(tmp_path, pictures, label,
     kept = Collection(tmp_path / "my_digits").keep(pictures[0], label)
     assert kept.parent.as_posix() == folder
     assert files(tmp_path) == [f"my_digits/{kept.as_posix()}"]  # and nothing beside it
-    assert np.array_equal(Image.open(tmp_path / "my_digits" / kept), pictures[0])
+    assert np.array_equal(open_picture(tmp_path / "my_digits" / kept), pictures[0])
 
 
 def test_the_same_picture_is_kept_once_with_the_label_given_last(tmp_path, pictures):
@@ -44,7 +44,7 @@ def test_a_full_folder_takes_no_more(tmp_path, pictures, monkeypatch):
         keeper.keep(pictures[2], "1")
     keeper.keep(pictures[1], "1")  # is there already
     monkeypatch.setattr(collection, "MAX_PICTURES", 100)
-    monkeypatch.setattr(collection, "MAX_BYTES", 900)
+    monkeypatch.setattr(collection, "MAX_BYTES", 100)
     with pytest.raises(FullError, match="full"):
         keeper.keep(pictures[2], "1")
     assert len(files(tmp_path)) == 3

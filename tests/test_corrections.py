@@ -8,6 +8,7 @@ from PIL import Image
 
 from app import create_app
 from digits import collection
+from digits.files import open_picture
 from digits.synthetic import draw_digits
 
 
@@ -48,7 +49,7 @@ def test_what_the_network_saw_is_kept_as_it_is(client, root, pixels):
     status, answer = correct(client, png(pixels))
     assert status == 200 and kept(root) == [root / answer["kept"]]
     assert answer["kept"].startswith("train/7/") and answer["kept"].endswith(".png")
-    assert np.array_equal(Image.open(root / answer["kept"]), pixels)
+    assert np.array_equal(open_picture(root / answer["kept"]), pixels)
 
 
 def test_only_the_digit_of_a_photo_is_kept(client, root, seven):
@@ -58,7 +59,7 @@ def test_only_the_digit_of_a_photo_is_kept(client, root, seven):
     seven.convert("RGB").save(file, "JPEG", exif=exif)
     assert correct(client, file.getvalue(), kind="image/jpeg")[0] == 200
     (path,) = kept(root)
-    assert Image.open(path).size == (28, 28) and b"where I live" not in path.read_bytes()
+    assert open_picture(path).size == (28, 28) and b"where I live" not in path.read_bytes()
 
 
 def test_what_is_no_digit_is_kept_apart(client, root, pixels):
