@@ -12,12 +12,13 @@ import numpy as np
 from digits.cores import in_processes
 from digits.decoding import one_digit, read_pictures
 
+TEST_SHARE = 1 / 7  # of the training pictures to hold out where there is no test folder
 CHUNK = 1000  # files that a process decodes at a time
 Data = tuple[np.ndarray, np.ndarray]
 
 
 def load_image_folders(
-    root: Path | str, test_share: float = 1 / 7, seed: int = 0
+    root: Path | str, test_share: float = TEST_SHARE, seed: int = 0
 ) -> tuple[Data, Data]:
     """Load pictures from `root/train/0-9/*` and `root/test/0-9/*`.
 
