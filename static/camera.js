@@ -21,7 +21,8 @@ export async function turnOn(look) {
   show();
   await video.play();
   while (stream === ours) {
-    await look(await createImageBitmap(video));
+    const frame = await createImageBitmap(video);
+    if (stream === ours) await look(frame);
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
 }

@@ -56,12 +56,16 @@ function paint() {
   sheet.paint(context, { paper: colour("--paper"), ink: colour("--ink") });
 }
 
-// Call this after every change of the sheet.
-function changed() {
+function show() {
   paint();
   document.getElementById("hint").hidden = !sheet.isEmpty();
   document.getElementById("undo").disabled = !sheet.canUndo();
   document.body.classList.toggle("picture", sheet.isPicture());
+}
+
+// Call this after every change of the sheet.
+function changed() {
+  show();
   clearTimeout(timer);
   timer = null;
   if (!sheet.isEmpty()) return askSoon();
@@ -87,12 +91,9 @@ pen.listen(changed, () => {
   askSoon(); // answers appear while one writes
 });
 pictures.listen(
+  changed,
   () => {
-    nextSheet();
-    changed();
-  },
-  () => {
-    changed();
+    show();
     return ask();
   },
   showMessage,

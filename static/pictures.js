@@ -1,6 +1,7 @@
 // Pictures for the sheet: chosen, dropped, pasted, one of the examples, or from the camera.
 
 import * as camera from "./camera.js";
+import { nextSheet } from "./history.js";
 import * as sheet from "./sheet.js";
 
 const fileInput = document.getElementById("file");
@@ -20,6 +21,7 @@ export function listen(changed, look, say) {
   async function take(file) {
     if (!file) return;
     camera.turnOff();
+    nextSheet();
     try {
       const picture = await createImageBitmap(file);
       const fits = SENT.includes(file.type) && file.size <= LARGE;
@@ -34,6 +36,7 @@ export function listen(changed, look, say) {
 
   async function pressCamera() {
     if (camera.isOn()) return camera.turnOff();
+    nextSheet();
     let first = true;
     try {
       await camera.turnOn(async (frame) => {
@@ -43,7 +46,8 @@ export function listen(changed, look, say) {
       });
     } catch (error) {
       camera.turnOff();
-      say(error.name === "NotAllowedError" ? "The browser may not use the camera. Allow it beside the address, or choose a picture." : "There is no camera that can be used. Choose a picture instead.");
+      const refused = error.name === "NotAllowedError";
+      say(refused ? "This page may not use the camera: allow it, or choose a picture." : "There is no camera. Choose a picture.");
     }
   }
 
