@@ -5,7 +5,9 @@ from pathlib import Path
 
 WEIGHTS = "mnist_dnn.h5"  # the bundled model
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 512, 0.006
-FINE_TUNING = {"epochs": 8, "learning_rate": 0.0003, "synthetic_share": 0.0}  # --start-from
+FINE_TUNING = {  # the defaults with --start-from
+    "epochs": 8, "learning_rate": 0.0003, "synthetic_share": 0.0, "nondigits": 0,
+}  # fmt: skip
 NONDIGITS = 18_000
 SYNTHETIC_SHARES = {"dense": 0.4, "cnn": 0.1}  # of synthetic digits, relative to the others
 
@@ -44,7 +46,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def _fill_in(args):
     """Set the flags that were not given and whose default depends on others."""
-    usual = {"epochs": EPOCHS, "learning_rate": LEARNING_RATE}
+    usual = {"epochs": EPOCHS, "learning_rate": LEARNING_RATE, "nondigits": NONDIGITS}
     usual["synthetic_share"] = SYNTHETIC_SHARES[args.model]
     for name, value in (FINE_TUNING if args.start_from else usual).items():
         if getattr(args, name) is None:
@@ -74,9 +76,9 @@ def _training_flags(parser):
         add("--synthetic-share", metavar="X", type=float, help="synthetic digits to mix in, "
             f"relative to the others, 10,000 to 40,000; 0 for none (default: {shares}; none with "
             "--start-from)"),
-        add("--nondigits", metavar="N", type=int, default=NONDIGITS, help="non-digits to mix "
-            "in, so that the network learns to doubt them; at most a quarter of the digits, 0 for "
-            "none (default: %(default)s)"),
+        add("--nondigits", metavar="N", type=int, help="non-digits to mix in, so that the "
+            "network learns to doubt them; at most a quarter of the digits, 0 for none (default: "
+            f"{NONDIGITS}; none with --start-from)"),
         add("--model", choices=SYNTHETIC_SHARES, default="dense",
             help="network to train (default: %(default)s)"),
         add("--ensemble", metavar="N", type=int, default=1, help="train N networks and save one "

@@ -17,6 +17,7 @@ from digits.pen import draw, follow, load_templates, press
 from mnist_dnn import load_data, main
 
 ROOT = Path(__file__).parents[1]
+NO_TEST_FOLDER = r"ignore:[\s\S]*there is no test folder"
 LOOPED = "7: 10,15 35,5 50,20 35,32 25,18 50,8 85,10! 55,50 45,95!\n"  # begins with a loop
 
 
@@ -32,7 +33,7 @@ def looped_sevens(tmp_path):
     return collection.root
 
 
-@pytest.mark.filterwarnings("ignore:.*there is no test folder")
+@pytest.mark.filterwarnings(NO_TEST_FOLDER)
 def test_a_third_of_ones_own_pictures_is_held_out(looped_sevens):
     _, (images, labels), (held_out, _) = load_data(str(looped_sevens), test_share=1 / 3)
     assert len(images) == 20 and len(held_out) == 10 and set(labels) == {7}
@@ -56,7 +57,7 @@ def test_own_nondigits_are_learned_as_such(tmp_path, digits):
     assert labels.tolist() == [*digits[1], NO_DIGIT] and np.array_equal(images[-1], digits[0][0])
 
 
-@pytest.mark.filterwarnings("ignore:.*there is no test folder")
+@pytest.mark.filterwarnings(NO_TEST_FOLDER)
 def test_a_folder_of_nondigits_is_no_digit(tmp_path, digits):
     save_folders(tmp_path, *(part[:200] for part in digits))
     Collection(tmp_path).keep(digits[0][300], "none")
