@@ -117,7 +117,7 @@ def test_a_distilled_network_has_no_dropout_and_is_given_its_teacher(
 
 
 def test_synthetic_digits_are_not_learned_from_a_teacher(model_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist_dnn, "load_data", lambda _: ("synthetic digits", None, None))
+    monkeypatch.setattr(mnist_dnn, "load_data", lambda *_: ("synthetic digits", None, None))
     with pytest.raises(SystemExit, match="needs real pictures"):
         main(["--teacher", str(model_path), "--output", str(tmp_path / "a.h5")])
 
@@ -217,9 +217,11 @@ def test_a_model_that_has_forgotten_is_saved_beside(
 ):
     path = tmp_path / "digits.h5"
     path.write_bytes(model_path.read_bytes())
-    monkeypatch.setattr(
-        mnist_dnn, "add_repeated", lambda _, own: Pictures(own.gather()[0], (own.labels + 1) % 10)
-    )
+
+    def confuse(_, own, seed):
+        return Pictures(own.gather()[0], (own.labels + 1) % 10)
+
+    monkeypatch.setattr(mnist_dnn, "rehearse", confuse)
     assert start_from(path, folders, 20) == 0
     assert "is better on" in capsys.readouterr().out
     assert path.read_bytes() == model_path.read_bytes()
