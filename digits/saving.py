@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import textwrap
 import zipfile
@@ -16,7 +17,9 @@ from keras import layers
 
 from digits.atomic import replacing
 from digits.dense_numpy import require_model
+from digits.networks import require_digits
 
+KERAS_2 = ", saved by Keras 2."
 MARGIN = 2**20  # bytes of a model file beside its weights, at most
 
 
@@ -134,17 +137,42 @@ def load_trained_model(path: Path | str) -> keras.Model:
         if path.is_dir():
             served = layers.TFSMLayer(str(path), call_endpoint="serve")
             return keras.Sequential([keras.Input((28, 28)), served])
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with _modernised(path) as file:
+            model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        require_digits(model)
+        return model
     except Exception as error:  # h5py, zipfile, json and Keras each raise their own
         reason = textwrap.shorten(str(error), 300, placeholder=" ...")
+        version = _saved_by(path)
+        if path.suffix == ".keras" and version.startswith(KERAS_2):
+            reason = f"Keras 3 reads .h5 files of Keras 2 only: save it there as .h5. {reason}"
         raise ValueError(
             f"Expected a Keras model that Keras {keras.__version__} can load, got {path}"
-            f"{_saved_by(path)}. {reason}"
+            f"{version}. {reason}"
         ) from error
 
 
+@contextlib.contextmanager
+def _modernised(path):
+    """Yield a path; for a .h5 file by Keras 2.0, whose config is a list, that of a new copy."""
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            config = json.loads(file.attrs.get("model_config", "{}"))
+        if isinstance(config.get("config"), list):
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(shutil.copy(path, folder))
+                shape = config["config"][0]["config"].pop("batch_input_shape")
+                first = {"class_name": "InputLayer", "config": {"batch_shape": shape}}
+                config["config"] = {"name": "sequential", "layers": [first, *config["config"]]}
+                with h5py.File(copy, "r+") as file:
+                    file.attrs["model_config"] = json.dumps(config)
+                yield copy
+            return
+    yield path
+
+
 def _saved_by(path):
-    """Return ", saved by Keras 2.15.0", or nothing where the file does not say."""
+    """Return KERAS_2 and the rest of the version, say, or nothing where the file does not say."""
     with contextlib.suppress(Exception):  # a file can be broken in many ways
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
