@@ -1,6 +1,7 @@
 """The CNN, ensembles, and what every network needs: prediction and calibration."""
 
 import weakref
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -110,6 +111,21 @@ def form_of(model: keras.Model) -> Form:
 
 
 _forms: weakref.WeakKeyDictionary[keras.Model, Form] = weakref.WeakKeyDictionary()
+
+
+def as_classifier(model: keras.Model) -> Callable:
+    """Return a model as a function from float32 (n, 28, 28) in 0-1 to ten probabilities."""
+    form = form_of(model)
+    scale, offset = form.pixels.scale * 255, form.pixels.offset
+
+    def classify(x):
+        outputs = model(keras.ops.reshape(x * scale + offset, (-1, *model.input_shape[1:])))
+        if form.outputs == "sigmoids":
+            inside = keras.ops.clip(outputs, 1e-7, 1 - 1e-7)
+            outputs = keras.ops.log(inside / (1 - inside))
+        return outputs if form.outputs == "probabilities" else keras.ops.softmax(outputs)
+
+    return classify
 
 
 def require_digits(model: keras.Model) -> None:
