@@ -14,7 +14,7 @@ def read_picture(data: bytes, predict: Predict, budget: Budget, preview: bool = 
     """Read the digits in an encoded picture.
 
     Args:
-        data: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        data: a file of a kind that `open_picture` knows.
         predict: the digit network, from uint8 (n, 28, 28), ink bright, to float32 (n, 10).
         budget: the time that is left for the pictures of the request.
         preview: whether to return the 28x28 pixels of each digit as well.

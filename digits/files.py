@@ -8,12 +8,24 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # the only decoders allowed
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# the only decoders allowed, and the same for people to read
+PICTURE_FORMATS = "PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000"
+KINDS = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or JPEG 2000"
+PICTURE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".j2k"),
+    *(".heic", ".heif"),
+)
+HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"  # at byte 8
 MAX_PIXELS = 50_000_000  # of a picture: a small file can decode to very many
+Picture = Image.Image | np.ndarray
+DARK = 4, 64  # grey levels: photos whose brightest pixel lies between are brightened
 LARGE = 1024  # pixels: pictures at least twice as long are reduced
 STRIP = 8  # rows of the reduced picture that are made at a time
 RLE = 1, 2  # kinds of BMP that are refused: a kilobyte of them can take ten seconds
+
+
+class UnknownKindError(ValueError):
+    """No decoder is allowed, or installed, for this kind of file."""
 
 
 def find_pictures(names: Iterable[str]) -> Iterator[str]:
@@ -57,17 +69,18 @@ def open_picture(file: str | Path | BinaryIO) -> Image.Image:
         The decoded picture; its file is closed.
 
     Raises:
-        ValueError: the file is missing, not a PNG, JPEG, WebP, BMP, GIF or TIFF picture, damaged,
-            compressed by run lengths, or has more than MAX_PIXELS; the message says which.
+        ValueError: the file is missing, not a picture of one of the KINDS, damaged, compressed by
+            run lengths, or has more than MAX_PIXELS; or it is HEIC and pillow-heif is missing. The
+            message says which.
     """
     try:
-        with Image.open(file, formats=PICTURE_FORMATS) as image:
+        with open_header(file) as image:
             problem = _problem(image)
             if not problem:
                 image.draft(None, (LARGE, LARGE))
                 image.load()
-    except UnidentifiedImageError as error:
-        raise ValueError("Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture") from error
+    except UnknownKindError:
+        raise
     except FileNotFoundError as error:
         raise ValueError("There is no such file") from error
     except IsADirectoryError as error:
@@ -93,6 +106,65 @@ def _problem(image):
     return ""
 
 
+def open_header(file: str | Path | BinaryIO) -> Image.Image:
+    """Open a picture without decoding it; HEIC where pillow-heif is installed.
+
+    Raises:
+        UnknownKindError: it is not a picture of one of the KINDS.
+    """
+    try:
+        return Image.open(file, formats=PICTURE_FORMATS)
+    except UnidentifiedImageError as error:
+        if not _is_heic(file):
+            raise UnknownKindError(f"Expected a {KINDS} picture") from error
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise UnknownKindError(
+            "This is HEIC, as iPhones send it: python -m pip install pillow-heif, or send a JPEG"
+        ) from error
+    return HeifImageFile(file)
+
+
+def _is_heic(file):
+    if isinstance(file, str | Path):
+        with open(file, "rb") as opened:
+            return _is_heic(opened)
+    file.seek(8)
+    brand = file.read(4)
+    file.seek(0)
+    return brand in HEIC
+
+
+def as_image(picture: Picture) -> Image.Image:
+    """Return a picture as a PIL image.
+
+    Args:
+        picture: a PIL image, or uint8 (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA. OpenCV's
+            colours are BGR: pass `frame[..., ::-1]`.
+
+    Raises:
+        TypeError: it is neither; the message says what to do.
+    """
+    if isinstance(picture, Image.Image):
+        return picture
+    if not isinstance(picture, np.ndarray):
+        raise TypeError(
+            f"Expected a PIL image or an array, got {type(picture).__name__}. "
+            "Open a file with Image.open(path)"
+        )
+    if picture.ndim == 3 and picture.shape[2] == 1:
+        picture = picture[..., 0]
+    if picture.dtype != "uint8" or not (picture.ndim == 2 or picture.shape[2:] in ((3,), (4,))):
+        raise TypeError(
+            "Expected an array of uint8 (h, w) or (h, w, 3), grey levels or RGB in 0-255, got "
+            f"{picture.dtype} {picture.shape}. Multiply levels in 0-1 by 255, then astype('uint8')"
+        )
+    if not picture.size:
+        raise TypeError(f"Expected an array with pixels, got one of shape {picture.shape}")
+    return Image.fromarray(picture)
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Turn any picture into 8-bit grey or RGB, upright, and less than 2 * LARGE pixels long.
 
@@ -109,7 +181,7 @@ def upright(image: Image.Image) -> Image.Image:
     image = turn(image, orientation)
     if "A" in image.getbands() and image.getchannel("A").getextrema() != (255, 255):
         image = _on_paper(image)
-    return image if image.mode == "L" else image.convert("RGB")
+    return _brighten(image if image.mode == "L" else image.convert("RGB"))
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -158,11 +230,20 @@ def _reduced(image, factor):
 
 
 def _eight_bits(image):
-    """Scale 16-bit, 32-bit and float grey levels to 0-255."""
+    """Scale 16-bit, 32-bit and float grey levels to 0-255; 16 bits may hold 12 or 10."""
     levels = np.nan_to_num(np.asarray(image, "float32"), posinf=0, neginf=0)
     levels = levels - min(levels.min(), 0)
-    top = 65535 if image.mode.startswith("I;16") else max(levels.max(), 1e-9)
+    top = max(levels.max(), 1e-9)
+    if image.mode.startswith("I;16"):
+        top = 2 ** int(top).bit_length() - 1 if top >= 1 else 1
     return Image.fromarray((levels * (255 / top)).astype("uint8"))
+
+
+def _brighten(image):
+    """Stretch the levels of a very dark picture; others are returned unchanged."""
+    extrema = image.getextrema() if image.mode == "RGB" else [image.getextrema()]
+    top = max(most for _, most in extrema)
+    return image.point(lambda level: level * 255 // top) if DARK[0] <= top < DARK[1] else image
 
 
 def _on_paper(image):
