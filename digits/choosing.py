@@ -9,7 +9,7 @@ from digits.find import Box
 from digits.morphology import bounding_box
 
 SURE = 0.9  # confidence at which a first reading of one digit is accepted
-DIGIT = 0.5  # confidence needed for a digit that only the learned finder found
+DIGIT = 0.5  # confidence that one of several digits needs, unless those beside it are sure
 SEEN = 0.1  # of a digit's ink: the finder, which missed it, must see at least this much
 SAME = 0.3  # of the smaller of two boxes: if the other covers more, they share their ink
 INSIDE = 0.1  # of the ink: if less lies away from the box's sides, it may be a frame
@@ -60,20 +60,24 @@ class Evidence(NamedTuple):
         return float(self.ink[self.within(box)].sum() / max(self.ink.sum(), 1e-6))
 
 
-def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[Digit]:
+def choose(
+    first: list[Digit], second: list[Digit], evidence: Evidence, agreed: bool = False
+) -> list[Digit]:
     """Choose between two readings, wherever they differ.
 
     Args:
         first: of the classical path.
         second: of the learned finder.
         evidence: where there is ink.
+        agreed: whether the finder, at a glance, saw the first reading's one digit and no other.
 
     Returns:
         The chosen digits, in no particular order.
     """
     if len(first) < 2 <= len(second) and np.mean([digit.confidence for digit in second]) < SURE:
         return first
-    alone = len(first) == 1 and first[0].confidence >= SURE and not _is_frame(first[0])
+    alone = len(first) == 1 and (agreed or first[0].confidence >= SURE)
+    alone = alone and not _is_frame(first[0])
     chosen = []
     for old, new in _rivals(first, second):
         if old and new:
@@ -81,9 +85,27 @@ def choose(first: list[Digit], second: list[Digit], evidence: Evidence) -> list[
             chosen += old if both[0] >= both[1] else new
         elif old and (alone or _is_seen(old[0], evidence)):
             chosen += old
-        elif new and new[0].confidence > (SURE if alone else DIGIT):
+        elif new and (not alone or new[0].confidence > SURE):
             chosen += new
     return chosen
+
+
+def without_strays(digits: list[Digit]) -> list[Digit]:
+    """Drop those of several digits that are hardly any: letters, dirt, lines.
+
+    An odd one between others that are sure is kept: it is part of a number, and in doubt.
+
+    Args:
+        digits: with their rows.
+    """
+    if len(digits) < 2:
+        return digits
+    kept = []
+    for digit in digits:
+        others = [each.confidence for each in digits if each.row == digit.row and each is not digit]
+        if digit.confidence > DIGIT or (others and np.mean(others) > SURE):
+            kept.append(digit)
+    return kept
 
 
 def _rivals(first, second):

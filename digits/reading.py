@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from digits.choosing import SURE, WIDE, Digit, Evidence, choose
+from digits.choosing import SURE, WIDE, Digit, Evidence, choose, without_strays
 from digits.decoding import open_file
 from digits.files import Picture, as_image
 from digits.find import NO_DIGIT, Box, NoDigitError, examine, without_frame
@@ -78,21 +78,25 @@ def read_chunks(
         for chunk, readings in zip(chunks, run(_first_readings, tasks))
     )
     waiting, begun_too = itertools.tee(begun)
-    doubtful = ([chunk[i] for i in indices] for chunk, _, indices in begun_too)
-    for (_, answers, indices), found in zip(waiting, run(_learned_readings, doubtful)):
+    doubtful = ([chunk[i] for i in doubts] for chunk, _, doubts in begun_too)
+    for (_, answers, doubts), found in zip(waiting, run(_learned_readings, doubtful)):
         readings, evidence = zip(*found) if found else ((), ())
-        for i, second, seen in zip(indices, _answer(readings, predict), evidence):
-            answers[i] = choose(answers[i], second, seen) if seen else second or answers[i]
+        for (i, agreed), second, seen in zip(doubts.items(), _answer(readings, predict), evidence):
+            answers[i] = choose(answers[i], second, seen, agreed) if seen else second or answers[i]
         yield [_in_rows(digits) for digits in answers]
 
 
 def _first_answers(readings, predict):
-    """Return the answers to first readings, and the indices of those to be read again."""
+    """Return the answers to first readings; and of each that is to be read again, its index and
+    whether the finder agreed at a glance.
+    """
     answers = _answer([reading for reading, _ in readings], predict)
     agreed = [agrees for _, agrees in readings]
     if not load_weights():
-        return answers, []
-    return answers, [i for i, each in enumerate(answers) if _is_doubtful(each, agreed[i])]
+        return answers, {}
+    return answers, {
+        i: agreed[i] for i, each in enumerate(answers) if _is_doubtful(each, agreed[i])
+    }
 
 
 def _first_readings(sources):
@@ -205,4 +209,5 @@ def _in_rows(digits):
     if not digits:
         return NoDigitError(NO_DIGIT)
     rows = sort_into_rows(np.array([digit.box for digit in digits], float))
-    return [digits[i]._replace(row=number) for number, row in enumerate(rows) for i in row]
+    digits = [digits[i]._replace(row=number) for number, row in enumerate(rows) for i in row]
+    return without_strays(digits) or NoDigitError(NO_DIGIT)

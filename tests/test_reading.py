@@ -7,7 +7,7 @@ import pytest
 from paper import draw_paper
 from PIL import Image, ImageDraw, ImageFilter
 
-from digits.choosing import Digit, Evidence, choose
+from digits.choosing import Digit, Evidence, choose, without_strays
 from digits.cores import in_processes
 from digits.dense_numpy import load_dense
 from digits.find import NoDigitError
@@ -203,6 +203,33 @@ def test_the_reading_that_explains_more_ink_with_more_confidence_wins(first, sec
     chosen = choose(*readings, ink_in(*ink))
     chosen.sort(key=lambda digit: digit.box)
     assert as_text(chosen) == expected
+
+
+def test_a_digit_that_the_finder_saw_at_a_glance_needs_no_more_ink():
+    first = [answer(LEFT, 1, 0.6)]
+    assert choose(first, [], ink_in(), agreed=True) == first
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["92"], "92"),  # in doubt, but beside one that is sure
+        (["9", "2"], "9"),
+        (["979"], "979"),
+        (["22"], ""),  # letters
+        (["999", "222"], "999"),
+        (["2"], "2"),  # a single one is given, in doubt
+    ],
+)
+def test_letters_beside_numbers_are_dropped_and_doubtful_digits_in_them_are_kept(rows, expected):
+    digits = [
+        answer(LEFT, int(digit), 0.95 if digit == "9" else 0.75 if digit == "7" else 0.3)
+        for row in rows
+        for digit in row
+    ]
+    numbers = [number for number, row in enumerate(rows) for _ in row]
+    digits = [digit._replace(row=number) for digit, number in zip(digits, numbers)]
+    assert as_text(without_strays(digits)).replace("\n", "") == expected
 
 
 def grid_of_boxes(lengths, slope=0.0, heights=(20,)):
