@@ -7,14 +7,15 @@ Nothing that people send is stored or logged, unless `--collect` names a folder 
 they correct. `create_app` also runs on any other WSGI server.
 """
 
-import argparse
 import contextlib
+import ctypes
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a single picture gains nothing from more
@@ -31,13 +32,16 @@ from werkzeug.exceptions import (
 
 from digits import corrections
 from digits.answers import read_picture
+from digits.bounded import Budget, BusyError
 from digits.collection import Collection
 from digits.live_model import LiveModel
 from digits.reading import Predict
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
+from digits.service_options import MODEL, as_environment, parse_arguments
 
-MODEL = "mnist_dnn.h5"
-THREADS = 64  # of each worker; most of them wait for slow clients
+THREADS = 256  # of each worker; most of them wait for slow clients
+HEADER_DEADLINE = 10_000  # milliseconds for a client to send its headers
+MMAP_THRESHOLD, ARENA_MAX = -3, -8  # names of malloc.h
 GRACE = 10  # seconds that requests in flight may take after SIGTERM
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
@@ -72,26 +76,28 @@ def load_model() -> Predict:
         raise ServiceUnavailable(str(error)) from error
 
 
-def answer(image: object, preview: bool) -> dict:
+def answer(image: object, preview: bool, budget: Budget) -> dict:
     """Read a picture that a client sent.
 
     Raises:
         BadRequest: it is not base64.
         UnprocessableEntity: it is not a picture, or there is no digit in it.
-        ServiceUnavailable: there is no model.
+        ServiceUnavailable: there is no model, or no time for the picture.
     """
     predict = load_model()
     data = decode_picture(image)
     try:
-        return read_picture(data, predict, preview)
+        return read_picture(data, predict, budget, preview)
+    except BusyError as error:
+        raise ServiceUnavailable(str(error)) from error
     except ValueError as error:
         raise UnprocessableEntity(str(error)) from error
 
 
-def answer_or_error(image: object, preview: bool) -> dict:
+def answer_or_error(image: object, preview: bool, budget: Budget) -> dict:
     """Read one of several pictures, or return an error in its place."""
     try:
-        return answer(image, preview)
+        return answer(image, preview, budget)
     except (BadRequest, UnprocessableEntity) as error:
         return {"error": error.description}
 
@@ -99,10 +105,10 @@ def answer_or_error(image: object, preview: bool) -> dict:
 @views.post("/predict")
 def predict() -> Response:
     """Read the picture, or each of several, that the request holds."""
-    asked = parse_request()
+    asked, budget = parse_request(), Budget()
     if asked.several:
-        return jsonify([answer_or_error(image, asked.preview) for image in asked.images])
-    return jsonify(answer(asked.images[0], asked.preview))
+        return jsonify([answer_or_error(image, asked.preview, budget) for image in asked.images])
+    return jsonify(answer(asked.images[0], asked.preview, budget))
 
 
 @views.get("/")
@@ -138,6 +144,7 @@ def explain(error: HTTPException) -> Response:
 def finish(response: Response) -> Response:
     """Add the headers, and receive the rest of a refused request."""
     response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")  # static files have one of their own
     allow_origin(response)
     if response.status_code >= 400:
         discard_rest()
@@ -156,18 +163,23 @@ def allow_origin(response: Response) -> None:
 def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warmed up before it returns.
 
-    MNIST_ALLOW_ORIGIN in the environment names the sites whose pages may use the API, and
-    MNIST_COLLECT the folder to keep corrected digits in.
+    In the environment, MNIST_ALLOW_ORIGIN names the sites whose pages may use the API,
+    MNIST_TRUSTED_HOSTS the names that it answers to, if not to all, MNIST_COLLECT the folder to
+    keep corrected digits in, and MNIST_TRUST_SAVED_MODEL allows a SavedModel.
 
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # one for each odd picture, for ever
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
+    app.config["TRUSTED_HOSTS"] = os.environ.get("MNIST_TRUSTED_HOSTS", "").split() or None
     app.config["ORIGINS"] = os.environ.get("MNIST_ALLOW_ORIGIN", "").split()
     app.json = provider = DefaultJSONProvider(app)
     provider.sort_keys = False
-    model = LiveModel(model_path or os.environ.get("MNIST_MODEL", MODEL))
+    app.url_map.merge_slashes = False  # it would redirect to whatever Host the client names
+    trusted = bool(os.environ.get("MNIST_TRUST_SAVED_MODEL"))
+    model = LiveModel(model_path or os.environ.get("MNIST_MODEL", MODEL), trusted)
     app.extensions["model"] = model
     if folder := os.environ.get("MNIST_COLLECT"):
         app.extensions["collection"] = Collection(folder)
@@ -178,33 +190,6 @@ def create_app(model_path: Path | str | None = None) -> Flask:
     except (OSError, ValueError) as error:
         print(f"Warning: {error}", file=sys.stderr)
     return app
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Return the flags; the environment can set their defaults."""
-    parser = argparse.ArgumentParser(
-        description="Read digits over HTTP.",
-        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL, "
-        "MNIST_ALLOW_ORIGIN and MNIST_COLLECT in the environment.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    default = os.environ.get
-    flag = parser.add_argument
-    flag("--host", default=default("MNIST_HOST", "127.0.0.1"), help="address to listen on")
-    port = default("MNIST_PORT") or default("PORT") or 5000
-    flag("--port", default=port, type=int, help="port to listen on")
-    flag("--model", default=default("MNIST_MODEL", MODEL), help="trained network to read with")
-    flag("--workers", default=1, type=int, help="processes, each with a copy of the model")
-    flag("--allow-origin", nargs="+", default=default("MNIST_ALLOW_ORIGIN", "").split(),
-        metavar="URL", help="sites whose pages may use the API, * for all")  # fmt: skip
-    flag("--collect", default=default("MNIST_COLLECT", ""), metavar="FOLDER",
-        help="keep the digits that people correct in this folder, to train on")  # fmt: skip
-    args = parser.parse_args(argv)
-    if not 0 < args.port < 2**16:
-        parser.error("--port is 1 to 65535")
-    if args.workers < 1:
-        parser.error("--workers is 1 or more")
-    return args
 
 
 def resolve(host: str, port: int) -> str:
@@ -244,12 +229,18 @@ def main(argv: list[str] | None = None) -> None:
             f"Error: cannot listen on {args.host}:{args.port} ({error}). "
             "Try another --port, or another --host."
         )
-    os.environ["MNIST_MODEL"] = args.model  # for the workers
-    os.environ["MNIST_ALLOW_ORIGIN"] = " ".join(args.allow_origin)
-    os.environ["MNIST_COLLECT"] = args.collect
+    os.environ.update(as_environment(args))  # for the workers
     reachable = "localhost" if address in ("0.0.0.0", "::") else args.host
     threading.Thread(target=announce, args=(reachable, args.port), daemon=True).start()
     serve(address, args.port, args.workers)
+
+
+def give_memory_back() -> None:
+    """Let the C library return what large requests took, and not keep it for each thread."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # it is glibc's alone
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(MMAP_THRESHOLD, 2**20)
+        mallopt(ARENA_MAX, 2)
 
 
 def create_worker() -> Flask:
@@ -257,13 +248,15 @@ def create_worker() -> Flask:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has its parent's handler
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C and SIGTERM after it, from the parent, would make it hang
+    give_memory_back()
     return create_app()
 
 
 def serve(address: str, port: int, workers: int) -> None:
     """Serve with granian until Ctrl-C or SIGTERM; a worker that crashed is started again."""
     from granian import Granian  # here, since other servers do without it
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     Granian(
@@ -274,6 +267,8 @@ def serve(address: str, port: int, workers: int) -> None:
         factory=True,
         workers=workers,
         blocking_threads=THREADS,
+        http=HTTPModes.http1,  # the other has no deadline for headers
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_DEADLINE),
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
         log_level=LogLevels.error,

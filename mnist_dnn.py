@@ -34,7 +34,6 @@ if __name__ == "__main__":
 import keras
 import numpy as np
 from keras import layers
-from PIL import Image
 
 from digits import hosts
 from digits.atomic import reserved
@@ -43,7 +42,7 @@ from digits.batches import Batches, Pictures
 from digits.checkpoint import Checkpoint
 from digits.cores import ProcessEndedError
 from digits.evaluation import Tests, choose_output, predict_tests, report
-from digits.files import open_picture
+from digits.files import Picture, open_picture
 from digits.find import Box, NoDigitError, find_digits, pil_to_mnist
 from digits.fine_tuning import HELD_OUT, add_own_nondigits, rehearse
 from digits.folders import TEST_SHARE, Data, load_image_folders, stratified_split
@@ -284,11 +283,12 @@ def plot_history(history: keras.callbacks.History) -> "Figure":
     return figure
 
 
-def predict_pil_image(image: Image.Image, model: keras.Model) -> tuple[int, np.ndarray]:
+def predict_pil_image(image: Picture, model: keras.Model) -> tuple[int, np.ndarray]:
     """Read the one handwritten digit in a picture.
 
     Args:
-        image: of any size and mode: a photo, a scan, a drawing, light or dark.
+        image: PIL image of any size and mode; or array, uint8 (h, w) or (h, w, 3) RGB. OpenCV's
+            colours are BGR: pass `frame[..., ::-1]`.
         model: as for `predict_images`.
 
     Returns:
@@ -296,6 +296,7 @@ def predict_pil_image(image: Image.Image, model: keras.Model) -> tuple[int, np.n
 
     Raises:
         NoDigitError: no digit, or several, stand out from the background.
+        TypeError: it is neither a PIL image nor such an array.
     """
     found = predict_digits(image, model)
     if len(found) > 1:
@@ -307,7 +308,7 @@ def predict_pil_image(image: Image.Image, model: keras.Model) -> tuple[int, np.n
     return digit, probabilities
 
 
-def predict_digits(image: Image.Image, model: keras.Model) -> list[tuple[int, np.ndarray, Box]]:
+def predict_digits(image: Picture, model: keras.Model) -> list[tuple[int, np.ndarray, Box]]:
     """Read every digit in a picture, in reading order.
 
     Args:

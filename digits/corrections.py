@@ -1,19 +1,18 @@
 """Let people correct an answer of the service: their picture is kept with its right label."""
 
-import io
-
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import (
     BadRequest,
     Forbidden,
     HTTPException,
     RequestEntityTooLarge,
+    ServiceUnavailable,
     UnprocessableEntity,
     UnsupportedMediaType,
 )
 
+from digits.bounded import Budget, BusyError, decode
 from digits.collection import LABELS, Collection, FullError
-from digits.files import open_picture
 from digits.find import pil_to_mnist
 from digits.requests import MAX_BODY
 
@@ -48,7 +47,10 @@ def correct() -> Response:
     if label not in LABELS:
         raise BadRequest("Expected ?label= with 0 to 9, or with none where there is no digit.")
     try:
-        path = kept.keep(pil_to_mnist(open_picture(io.BytesIO(receive_picture()))), label)
+        image, _ = decode(receive_picture(), Budget())
+        path = kept.keep(pil_to_mnist(image), label)
+    except BusyError as error:
+        raise ServiceUnavailable(str(error)) from error
     except FullError as error:
         raise InsufficientStorage(str(error)) from error
     except ValueError as error:

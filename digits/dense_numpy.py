@@ -8,12 +8,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from digits.foreign import INPUT_SHAPES, RAW, UNIT, Network, as_probabilities, measure, softmax
+from digits.model_files import require_plain
+
 
 class UnknownModelError(ValueError):
     """The file holds no supported stack of Dense layers; Keras may be able to load it."""
-
-
-Network = Callable[[np.ndarray], np.ndarray]
 
 
 def require_model(path: Path | str) -> None:
@@ -33,13 +33,16 @@ def load_dense(path: Path | str) -> Network:
 
     Raises:
         UnknownModelError: the file holds another model, or none; its cause says why.
+        ValueError: it is too large, or its weights lie outside it.
     """
+    require_plain(path)
     try:
         with h5py.File(path) as file:
             config = json.loads(file.attrs["model_config"])
             if config["class_name"] != "Sequential":
                 raise ValueError(f"a {config['class_name']} model")
-            stack = config["config"]["layers"]
+            stack = _layers(config)
+            _require_shape(stack[0]["config"])
             steps = [_step(layer, file["model_weights"]) for layer in stack]
         predict = _chain(stack, steps)
         if predict(np.full((1, 28, 28), 255, "uint8")).shape != (1, 10):
@@ -49,19 +52,36 @@ def load_dense(path: Path | str) -> Network:
     return predict
 
 
-def _chain(stack, steps):
-    """Return a function that takes pixels through all steps, and logits through softmax."""
-    if stack[-1]["config"].get("activation") != "softmax":
-        steps = [*steps, softmax]
-    rescales = any(layer["class_name"] == "Rescaling" for layer in stack)
+def _layers(sequential):
+    """Return a Sequential model's layers, and those of models inside that have no weights.
 
-    def predict(images):
-        x = images.reshape(len(images), 784).astype("float32") / (1 if rescales else 255)
+    In Keras 2.0 its config is the list of its layers.
+    """
+    config = sequential["config"]
+    layers = config if isinstance(config, list) else config["layers"]
+    nested = [_layers(each) if each["class_name"] == "Sequential" else [each] for each in layers]
+    return [layer for each in nested for layer in each]
+
+
+def _require_shape(config):
+    """Raise ValueError unless the first layer takes digits; some files do not say."""
+    shape = config.get("batch_shape") or config.get("batch_input_shape") or (None, 784)
+    if tuple(shape[1:]) not in INPUT_SHAPES:
+        raise ValueError(f"a model for pictures of {tuple(shape[1:])}")
+
+
+def _chain(stack, steps):
+    """Return a function that takes images through all steps, to probabilities."""
+
+    def network(x):
+        x = x.reshape(len(x), 784)
         for step in steps:
             x = step(x)
         return x
 
-    return predict
+    rescales = any(layer["class_name"] == "Rescaling" for layer in stack)
+    form = measure(network, RAW if rescales else UNIT)
+    return lambda images: as_probabilities(network(form.pixels.of(images)), form.outputs)
 
 
 def _step(layer, weights):
@@ -71,13 +91,18 @@ def _step(layer, weights):
         raise ValueError(f"a custom {kind}")
     group = weights.get(config["name"])
     names = group.attrs["weight_names"] if group else []
-    return LAYERS[kind](config, *(group[name][()].astype("float32") for name in names))
+    values = [group[name][()].astype("float32") for name in names]
+    if not all(np.isfinite(each).all() for each in values):
+        raise ValueError(f"a {kind} with weights that are not finite")
+    return LAYERS[kind](config, *values)
 
 
 def _dense(config, kernel, bias=0):
     activation = ACTIVATIONS[config["activation"]]
 
     def dense(x):
+        if x.shape[1] != len(kernel):
+            raise ValueError(f"a Dense layer of {len(kernel)} inputs for {x.shape[1]} values")
         used = np.flatnonzero(x.any(axis=0))
         if len(used) < len(kernel) / 2:  # most pixels are 0, and so is much of a ReLU's output
             return activation(x.take(used, axis=1) @ kernel.take(used, axis=0) + bias)
@@ -95,12 +120,6 @@ def _relu(config):
     if config["max_value"] is not None or config["negative_slope"] or config["threshold"]:
         raise ValueError("a ReLU with a limit, slope or threshold")
     return ACTIVATIONS["relu"]
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    """Turn logits float (n, k) into probabilities of the same shape."""
-    powers = np.exp(x - x.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
@@ -125,6 +144,7 @@ ACTIVATIONS: dict[str, Network] = {
     "relu": lambda x: np.maximum(x, 0),
     "gelu": gelu,
     "softmax": softmax,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x.clip(-80, 80))),
 }
 LAYERS: dict[str, Callable[..., Any]] = {
     "InputLayer": lambda config: _unchanged,

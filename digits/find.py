@@ -6,16 +6,18 @@ A photo, scan or drawing becomes 28x28 grey levels, ink bright on black, in thes
     shadows and ruled lines -> connected parts -> digits -> pen width, size, position as in MNIST
 """
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from digits.files import Picture, as_image
 from digits.form import is_normalised, normalise
 from digits.frame import without_frame
 from digits.morphology import grow, quantile
 from digits.paper import CANVAS_NOISE, measure_contrast, shrink
 from digits.parts import find_parts, group_parts
+from digits.pieces import STRIP, cut
 
 Box = tuple[int, int, int, int]
 
@@ -51,11 +53,12 @@ class NoDigitError(ValueError):
     """No digit stands out from the background, or several do; the message says what to do."""
 
 
-def pil_to_mnist(image: Image.Image) -> np.ndarray:
+def pil_to_mnist(image: Picture) -> np.ndarray:
     """Bring the one digit in a picture to MNIST's form.
 
     Args:
-        image: of any size and mode, light or dark; it is not changed.
+        image: of any size and mode, light or dark, or an array, see `digits.files.as_image`; it is
+            not changed.
 
     Returns:
         uint8 (28, 28), ink bright on black. Images already in MNIST's form are returned unchanged.
@@ -71,11 +74,11 @@ def pil_to_mnist(image: Image.Image) -> np.ndarray:
     return digits[0][0]
 
 
-def find_digits(image: Image.Image) -> list[tuple[np.ndarray, Box]]:
+def find_digits(image: Picture) -> list[tuple[np.ndarray, Box]]:
     """Find well-separated digits.
 
     Args:
-        image: of any size and mode, light or dark; it is not changed.
+        image: as for `pil_to_mnist`.
 
     Returns:
         `(uint8 (28, 28), box)` of each digit in reading order, as `pil_to_mnist` returns it; boxes
@@ -87,7 +90,9 @@ def find_digits(image: Image.Image) -> list[tuple[np.ndarray, Box]]:
     return examine(image)[0]
 
 
-def examine(image: Image.Image) -> tuple[list[tuple[np.ndarray, Box]], Contrast | None]:
+def examine(
+    image: Picture,
+) -> tuple[list[tuple[np.ndarray, Box]], Contrast | None]:
     """Find well-separated digits, and also return the contrast in which they were found.
 
     Args:
@@ -95,15 +100,18 @@ def examine(image: Image.Image) -> tuple[list[tuple[np.ndarray, Box]], Contrast 
 
     Returns:
         The digits as `find_digits` returns them; and the contrast, or None for an image
-        already in MNIST's form.
+        already in MNIST's form and for strips and tiny pictures.
 
     Raises:
         NoDigitError: no digit stands out from the background.
     """
+    image = as_image(image)
     if image.mode == "L" and image.size == (28, 28):
         pixels, box = np.array(image), image.getbbox()
         if box and is_normalised(pixels[None])[0]:
             return [(pixels, box)], None
+    if pieces := cut(image):
+        return _examine_pieces(pieces), None
     picture, corner, scale = without_frame(image)
     contrast, noise = _measure(picture)
     inks, found = zip(*_find_ink(picture, contrast, noise))
@@ -113,6 +121,20 @@ def examine(image: Image.Image) -> tuple[list[tuple[np.ndarray, Box]], Contrast 
     ]
     per_pixel = max(contrast.shape) / max(picture.size) / scale
     return digits, Contrast(contrast, noise, corner, per_pixel)
+
+
+def _examine_pieces(pieces):
+    """Find the digits in the pieces of a picture."""
+    digits = []
+    for piece, (x, y) in pieces:
+        if max(piece.size) > STRIP * min(piece.size):
+            raise NoDigitError(NO_DIGIT)
+        with contextlib.suppress(NoDigitError):
+            found, _ = examine(piece)
+            digits += [(pixels, (a + x, b + y, c + x, d + y)) for pixels, (a, b, c, d) in found]
+    if not digits:
+        raise NoDigitError(NO_DIGIT)
+    return digits
 
 
 def reading_order(boxes: np.ndarray) -> list[int]:

@@ -11,6 +11,8 @@ import numpy as np
 
 from digits.cores import in_processes
 from digits.decoding import one_digit, read_pictures
+from digits.files import leaves
+from digits.labels import Files, label_in, label_of, read_labels, sort_by_digit
 
 TEST_SHARE = 1 / 7  # of the training pictures to hold out where there is no test folder
 CHUNK = 1000  # files that a process decodes at a time
@@ -20,7 +22,10 @@ Data = tuple[np.ndarray, np.ndarray]
 def load_image_folders(
     root: Path | str, test_share: float = TEST_SHARE, seed: int = 0
 ) -> tuple[Data, Data]:
-    """Load pictures from `root/train/0-9/*` and `root/test/0-9/*`.
+    """Load pictures from `root/train/0-9/*` and `root/test/0-9/*`, or those that a CSV file names.
+
+    Folders may also be called digit_3, three or Sample004, or all files lie in one folder and
+    begin with their digit, as in 3_12.png. `root` may be a CSV file of path,label.
 
     A `root` with the folders 0-9 directly inside is a training folder. Without a test folder, a
     seeded stratified share of the training pictures is held out. Pictures may have any size and
@@ -36,18 +41,24 @@ def load_image_folders(
     """
     root = Path(root)
     problems: list[str] = []
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no such folder: {root}")
-    paths, labels = _list_files(root, "train" if (root / "train").is_dir() else "", problems)
-    if (root / "test").is_dir():
-        test_paths, test_labels = _list_files(root, "test", problems)
+    test: Files | None = None
+    if root.suffix.lower() == ".csv" and root.is_file():
+        paths, labels = read_labels(root, problems)
+        root = root.parent
+    elif root.is_dir():
+        part = "train" if (root / "train").is_dir() else ""
+        paths, labels = _list_files(root, part, problems)
+        if (root / "test").is_dir():
+            test = _list_files(root, "test", problems)
     else:
+        raise FileNotFoundError(f"There is no such folder: {root}")
+    if test is None:
         kept, held_out = map(np.sort, stratified_split(labels, test_share, seed))
-        test_paths, test_labels = [paths[i] for i in held_out], labels[held_out]
+        test = [paths[i] for i in held_out], labels[held_out]
         paths, labels = [paths[i] for i in kept], labels[kept]
         problems.append(f"there is no test folder: {len(held_out):,} pictures are held out for it")
     training = _decode(root, paths, labels, problems)
-    testing = _decode(root, test_paths, test_labels, problems)
+    testing = _decode(root, test[0], test[1], problems)
     _require_pictures(root, training[1], testing[1], problems)
     if problems:
         warnings.warn(f"{root}:\n  " + "\n  ".join(problems), stacklevel=2)
@@ -63,7 +74,7 @@ def load_nondigits(root: Path | str) -> np.ndarray:
     root = Path(root)
     problems: list[str] = []
     folder = root / "nondigits"
-    entries = _scan(folder) if folder.is_dir() and not _leaves(folder, root) else []
+    entries = _scan(folder) if folder.is_dir() and not leaves(folder, root) else []
     paths = [entry.path for entry in entries if _is_picture(entry, root, problems)]
     images, _ = _decode(root, paths, np.zeros(len(paths), "uint8"), problems)
     if problems:
@@ -94,25 +105,44 @@ def stratified_split(
 
 
 def _list_files(root, part, problems):
-    """List the files in `root/part/0-9`: paths, and labels uint8 (n,), sorted by digit."""
+    """List the files in `root/part/0-9`, or those in `root/part` that are named by their digit."""
+    if leaves(root / part, root):
+        problems.append(f"{part}: a link that leaves the folder")
+        return sort_by_digit([], [])
     paths: list[str] = []
     labels: list[int] = []
-    if _leaves(root / part, root):
-        problems.append(f"{part}: a link that leaves the folder")
-        return paths, np.array(labels, "uint8")
+    renamed = []
     for folder in _scan(root / part):
         if not folder.is_dir() or folder.name in ("test", "nondigits"):
             continue
-        name = os.path.relpath(folder, root)
-        if folder.name not in tuple("0123456789"):
+        name, digit = os.path.relpath(folder, root), label_of(folder.name)
+        if digit is None:
             problems.append(f"{name}: expected a folder named 0, 1, ... or 9")
-        elif _leaves(folder, root):
+        elif leaves(folder, root):
             problems.append(f"{name}: a link that leaves the folder")
         else:
             files = [entry for entry in _scan(folder) if _is_picture(entry, root, problems)]
             paths += [entry.path for entry in files]
-            labels += [int(folder.name)] * len(files)
-    return paths, np.array(labels, "uint8")
+            labels += [digit] * len(files)
+            renamed += [f"{name} is {digit}"] * (folder.name != str(digit))
+    if renamed:
+        problems.append(f"labels are taken from the folders' names: {renamed[0]}, and so on")
+    return sort_by_digit(paths, labels) if paths else _list_named_files(root, part, problems)
+
+
+def _list_named_files(root, part, problems):
+    """List the files in `root/part` whose names begin with their digit, as in 3_12.png."""
+    entries = [entry for entry in _scan(root / part) if not entry.is_dir()]
+    named = [(e, digit) for e in entries if (digit := label_in(e.name)) is not None]
+    found = [(entry, digit) for entry, digit in named if _is_picture(entry, root, problems)]
+    if found:
+        (first, digit), names = found[0], {entry.name for entry, _ in named}
+        problems.append(
+            f"labels are taken from the files' names: {first.name} is {digit}, and so on"
+        )
+        unnamed = [entry.name for entry in entries if entry.name not in names]
+        problems += [f"{name}: expected a name like 3_12.png" for name in unnamed]
+    return sort_by_digit([entry.path for entry, _ in found], [digit for _, digit in found])
 
 
 def _scan(folder):
@@ -123,7 +153,7 @@ def _scan(folder):
 
 def _is_picture(entry, root, problems):
     """Return whether to open an entry; opening a pipe, say, would wait for a writer."""
-    if _leaves(entry, root):
+    if leaves(entry, root):
         problem = "a link that leaves the folder"
     elif not entry.is_file():
         problem = "expected a picture file, got a folder, a pipe, a device or a broken link"
@@ -131,10 +161,6 @@ def _is_picture(entry, root, problems):
         return True
     problems.append(f"{os.path.relpath(entry, root)}: {problem}")
     return False
-
-
-def _leaves(entry, root):
-    return entry.is_symlink() and not Path(entry).resolve().is_relative_to(root.resolve())
 
 
 def _decode(root, paths, labels, problems):

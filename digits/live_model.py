@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from digits.dense_numpy import UnknownModelError, load_dense, require_model
+from digits.model_files import require_sensible
 from digits.reading import Predict
 
 PAUSE = 1.0  # seconds between two looks at the file
@@ -22,10 +23,11 @@ class LiveModel:
 
     Args:
         path: where it is, or will be.
+        trusted: whether it may be a SavedModel, which is a program.
     """
 
-    def __init__(self, path: Path | str):
-        self.path = path
+    def __init__(self, path: Path | str, trusted: bool = False):
+        self.path, self.trusted = path, trusted
         self._predict: Predict | None = None
         self._lock = threading.Lock()  # held by the thread that loads, or looks at the file
         self._loaded = self._seen = _stamp(path)
@@ -35,7 +37,8 @@ class LiveModel:
         """Return the model as a function, warmed up.
 
         Raises:
-            FileNotFoundError, ValueError: as for `load_predict`.
+            FileNotFoundError: there is no model at the path.
+            ValueError: what is there is no model that reads digits, or a SavedModel without trust.
         """
         if self._predict is None:
             return self._load_first()
@@ -48,8 +51,18 @@ class LiveModel:
         with self._lock:
             if self._predict is None:
                 self._loaded = self._seen = _stamp(self.path)
-                self._predict = load_predict(self.path)
+                self._predict = self._load()
             return self._predict
+
+    def _load(self):
+        if Path(self.path).is_dir() and not self.trusted:
+            raise ValueError(
+                f"A SavedModel is a program that may do anything: {self.path}. "
+                "If you trust it, start with --trust-saved-model"
+            )
+        predict = load_predict(self.path)
+        require_sensible(predict, self.path)
+        return predict
 
     def _look(self):
         """Load the file if it is new; the thread that started this one has taken the lock."""
@@ -58,7 +71,7 @@ class LiveModel:
             self._seen = stamp
             if stamp == before and stamp not in (None, self._loaded):
                 self._loaded = stamp  # a broken file is not tried again
-                self._predict = load_predict(self.path)
+                self._predict = self._load()
                 print(f"The new model at {self.path} is used from now on", file=sys.stderr)
         except Exception as error:  # of any kind: the service goes on
             print(f"Warning: the model before it is kept. {error}", file=sys.stderr)

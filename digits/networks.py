@@ -1,13 +1,23 @@
 """The CNN, ensembles, and what every network needs: prediction and calibration."""
 
+import weakref
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers
 
-from digits.dense_numpy import softmax
+from digits.foreign import (
+    INPUT_SHAPES,
+    RAW,
+    UNIT,
+    Form,
+    as_probabilities,
+    measure,
+    softmax,
+)
 from digits.metrics import cross_entropy
 
-INPUT_SHAPES = (784,), (28, 28), (28, 28, 1)
 TEMPERATURES = np.geomspace(0.5, 2, 81)  # one step changes the logits by 1.7 %
 
 
@@ -64,8 +74,8 @@ def predict_images(images: np.ndarray, model: keras.Model, batch_size: int = 102
 
     Args:
         images: uint8 (n, 28, 28), ink bright on black.
-        model: takes (784,), (28, 28) or (28, 28, 1) and returns ten logits or probabilities. Its
-            pixels are scaled to 0-1, or left in 0-255 where it has a Rescaling layer.
+        model: takes one of INPUT_SHAPES and returns ten logits, probabilities or sigmoids. Which
+            pixels it wants is found out when it is first used, see `digits.foreign`.
 
     Returns:
         float32 (n, 10); rows sum to 1.
@@ -73,32 +83,69 @@ def predict_images(images: np.ndarray, model: keras.Model, batch_size: int = 102
     Raises:
         ValueError: the model has another input or output.
     """
-    shape = tuple(model.input_shape[1:])
-    if shape not in INPUT_SHAPES or tuple(model.output_shape[1:]) != (10,):
-        raise ValueError(
-            f"Expected a model from 28x28 pixels to 10 classes, "
-            f"got one from {shape} to {tuple(model.output_shape[1:])}"
-        )
-    x, scale = images.reshape(-1, *shape), 1 if rescales(model) else 255
+    form, x = form_of(model), images.reshape(-1, *model.input_shape[1:])
     outputs = [
-        model.predict_on_batch(x[i : i + batch_size].astype("float32") / scale)
+        model.predict_on_batch(form.pixels.of(x[i : i + batch_size]))
         for i in range(0, len(x), batch_size)
     ]
-    return _as_probabilities(np.concatenate(outputs).astype("float32"))
+    return as_probabilities(np.concatenate(outputs).astype("float32"), form.outputs)
+
+
+def form_of(model: keras.Model) -> Form:
+    """Return which pixels a model wants and what its outputs mean.
+
+    Raises:
+        ValueError: the model has another input or output.
+    """
+    if model not in _forms:
+        require_digits(model)
+        shape = model.input_shape[1:]
+        form = measure(
+            lambda x: model.predict_on_batch(x.reshape(-1, *shape)),
+            RAW if rescales(model) else UNIT,
+        )
+        if not form.clear:  # it may be trained later
+            return form
+        _forms[model] = form
+    return _forms[model]
+
+
+_forms: weakref.WeakKeyDictionary[keras.Model, Form] = weakref.WeakKeyDictionary()
+
+
+def as_classifier(model: keras.Model) -> Callable:
+    """Return a model as a function from float32 (n, 28, 28) in 0-1 to ten probabilities."""
+    form = form_of(model)
+    scale, offset = form.pixels.scale * 255, form.pixels.offset
+
+    def classify(x):
+        outputs = model(keras.ops.reshape(x * scale + offset, (-1, *model.input_shape[1:])))
+        if form.outputs == "sigmoids":
+            inside = keras.ops.clip(outputs, 1e-7, 1 - 1e-7)
+            outputs = keras.ops.log(inside / (1 - inside))
+        return outputs if form.outputs == "probabilities" else keras.ops.softmax(outputs)
+
+    return classify
+
+
+def require_digits(model: keras.Model) -> None:
+    """Raise ValueError unless a model reads 28x28 pixels and returns ten outputs."""
+    shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if shapes[0] not in [(None, *shape) for shape in INPUT_SHAPES] or shapes[1] != (None, 10):
+        names = [each[1:] if isinstance(each, tuple) else each for each in shapes]
+        raise ValueError(
+            "Expected a model from 28x28 grey pixels to 10 classes, "
+            f"got one from {names[0]} to {names[1]}"
+        )
 
 
 def rescales(model: keras.Model) -> bool:
-    """Return whether a model takes pixels in 0-255 and scales them itself."""
-    return any(isinstance(layer, layers.Rescaling) for layer in model.layers)
-
-
-def are_probabilities(outputs: np.ndarray) -> bool:
-    """Return whether outputs, float32 (n, 10), are probabilities, not logits."""
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
-
-
-def _as_probabilities(outputs):
-    return outputs if are_probabilities(outputs) else softmax(outputs)
+    """Return whether a model, or one inside it, scales pixels itself."""
+    return any(
+        isinstance(layer, layers.Rescaling | layers.Normalization)
+        or (isinstance(layer, keras.Model) and rescales(layer))
+        for layer in model.layers
+    )
 
 
 def require_trainable(model: keras.Model, path: object) -> None:
@@ -110,7 +157,7 @@ def require_trainable(model: keras.Model, path: object) -> None:
     """
     fits = model.input_shape == (None, 28, 28) and model.output_shape == (None, 10)
     fits = fits and not rescales(model) and not isinstance(model.layers[-1], layers.TFSMLayer)
-    if not fits or not are_probabilities(model.predict_on_batch(np.zeros((1, 28, 28), "float32"))):
+    if not fits or form_of(model)[:2] != (UNIT, "probabilities"):
         raise ValueError(
             "Expected a .h5 or .keras model from 28x28 pixels in 0-1 to ten probabilities, "
             f"got {path}"

@@ -59,10 +59,12 @@ def _training_flags(parser):
     """Add the flags that are for training only, and return them."""
     group = parser.add_argument_group("training")
     shares = ", ".join(f"{share} for {name}" for name, share in SYNTHETIC_SHARES.items())
-    add = group.add_argument
+    add, add_data = group.add_argument, group.add_mutually_exclusive_group().add_argument
     return [
-        add("--data-dir", metavar="DIR", help="train on the pictures in DIR/train/0-9 and "
+        add_data("--data-dir", metavar="DIR", help="train on the pictures in DIR/train/0-9 and "
             "DIR/test/0-9 instead of MNIST"),
+        add_data("--labels", metavar="CSV", dest="data_dir", help="train on the pictures that "
+            "this file names, in rows of path,label"),
         add("--epochs", metavar="N", type=int, help="at most; more epochs give higher accuracy "
             f"(default: {EPOCHS}; {FINE_TUNING['epochs']} with --start-from)"),
         add("--batch-size", metavar="N", type=int, default=BATCH_SIZE,
@@ -94,7 +96,7 @@ def _training_flags(parser):
         add("--overwrite", action="store_true",
             help="replace the model at --output even if it is better"),
         add("--output", metavar="NAME", default=WEIGHTS, help="model to write: name.h5, "
-            "name.keras, name.tflite or a SavedModel folder (default: %(default)s)"),
+            "name.keras, name.tflite, name.onnx or a SavedModel folder (default: %(default)s)"),
     ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from digits.choosing import SURE, WIDE, Digit, Evidence, choose
 from digits.decoding import open_file
+from digits.files import Picture, as_image
 from digits.find import NO_DIGIT, Box, NoDigitError, examine, without_frame
 from digits.finder import detect, find_learned
 from digits.finder_network import load_weights, look
@@ -33,11 +34,12 @@ Predict = Callable[[np.ndarray], np.ndarray]  # uint8 (n, 28, 28), ink bright, t
 Reading = list[tuple[np.ndarray, Box]]  # (28x28, box) of each digit
 
 
-def read_digits(image: Image.Image, predict: Predict) -> list[Digit]:
+def read_digits(image: Picture, predict: Predict) -> list[Digit]:
     """Read every digit in a picture.
 
     Args:
-        image: of any size and mode, light or dark; it is not changed.
+        image: of any size and mode, light or dark, or an array, see `digits.files.as_image`; it is
+            not changed.
         predict: the digit network, from uint8 (n, 28, 28), ink bright, to float32 (n, 10).
 
     Returns:
@@ -45,10 +47,14 @@ def read_digits(image: Image.Image, predict: Predict) -> list[Digit]:
 
     Raises:
         NoDigitError: no digit stands out from the background.
+        TypeError: it is neither a PIL image nor an array of uint8.
     """
-    ((digits,),) = read_chunks([[image]], predict)
+    ((digits,),) = read_chunks([[as_image(image)]], predict)
     if isinstance(digits, Exception):
-        raise digits
+        try:
+            raise digits
+        finally:
+            del digits  # else the error and this frame, with the picture, would keep each other
     return digits
 
 

@@ -1,5 +1,6 @@
 import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from conftest import turned_by
 from paper import difference
 from PIL import Image
 
-from digits.files import LARGE, find_pictures, open_picture, upright
+from digits.files import KINDS, LARGE, find_pictures, open_picture, upright
 from digits.find import find_digits, pil_to_mnist
 
 
@@ -31,9 +32,9 @@ def png(size):
 
 
 BAD_FILES = [
-    (b"this is text", "Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),
-    (b"", "Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),
-    (b"P5 1 1 255 \0", "Expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),  # PGM
+    (b"this is text", f"Expected a {KINDS} picture"),
+    (b"", f"Expected a {KINDS} picture"),
+    (b"P5 1 1 255 \0", f"Expected a {KINDS} picture"),  # PGM
     (png((90, 90))[:50], "Expected an intact picture, got a damaged one: "),
     (png((8000, 8000)), "at most 50 million pixels, got one of 8000x8000"),
 ]
@@ -81,6 +82,10 @@ def sixteen_bits(grey):
     return Image.fromarray(np.asarray(grey, "uint16") * 16 + 20_000)
 
 
+def twelve_bits(grey):
+    return Image.fromarray(np.asarray(grey, "uint16") * 16)
+
+
 CONVERSIONS = {
     "RGB": lambda grey: grey.convert("RGB"),
     "1-bit": lambda grey: grey.convert("1"),
@@ -94,6 +99,8 @@ CONVERSIONS = {
     "dark ink on a transparent canvas": lambda grey: with_alpha(grey, (0, 0, 90)),
     "light ink on a transparent canvas": lambda grey: with_alpha(grey, (255, 250, 200)),
     "16-bit, a narrow range": sixteen_bits,
+    "12 of 16 bits": twelve_bits,
+    "very dark": lambda grey: Image.eval(grey, lambda value: value // 12),
     "32-bit": lambda grey: Image.fromarray(np.asarray(grey, "int32") * 1000),
     "float in 0-1": lambda grey: Image.fromarray(np.asarray(grey, "float32") / 255),
     "float with a hole": lambda grey: Image.fromarray(
@@ -140,3 +147,76 @@ def test_the_first_frame_of_an_animation_is_read(seven):
     file = io.BytesIO()
     seven.save(file, "GIF", save_all=True, append_images=[Image.new("L", seven.size)])
     assert difference(upright(open_picture(file)).convert("L"), seven) < 2
+
+
+ARRAYS = {
+    "grey": lambda grey: np.array(grey),
+    "grey with a channel": lambda grey: np.array(grey)[..., None],
+    "RGB": lambda grey: np.array(grey.convert("RGB")),
+    "RGBA": lambda grey: np.array(grey.convert("RGBA")),
+    "OpenCV's BGR, reversed": lambda grey: np.array(grey.convert("RGB"))[..., ::-1],
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_an_array_is_read_like_a_picture(seven, expected, name):
+    assert difference(pil_to_mnist(ARRAYS[name](seven.convert("L"))), expected) < 1
+
+
+WRONG_PICTURES = [
+    ("my_digit.png", r"got str\. Open a file with Image\.open"),
+    (None, "got NoneType"),
+    (np.zeros((28, 28)), r"got float64 \(28, 28\)\. Multiply"),
+    (np.zeros((3, 28, 28), "uint8"), r"got uint8 \(3, 28, 28\)"),
+    (np.zeros((0, 28), "uint8"), "with pixels"),
+]
+
+
+@pytest.mark.parametrize(("picture", "words"), WRONG_PICTURES)
+def test_what_is_no_picture_says_what_to_do(picture, words):
+    for read in (pil_to_mnist, find_digits):
+        with pytest.raises(TypeError, match=words):
+            read(picture)
+
+
+@pytest.mark.parametrize("name", ["AVIF", "JPEG2000"])
+def test_newer_kinds_of_pictures_are_read(seven, expected, name):
+    file = io.BytesIO()
+    seven.save(file, name)
+    assert difference(pil_to_mnist(open_picture(file)), expected) < 8
+
+
+def test_heic_is_read_and_counted_in_folders(seven, expected, tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    before = set(Image.registered_extensions())
+    pillow_heif.from_pillow(seven.convert("RGB")).save(tmp_path / "7.heic")
+    assert list(find_pictures([str(tmp_path)])) == [str(tmp_path / "7.heic")]
+    assert difference(pil_to_mnist(open_picture(tmp_path / "7.heic")), expected) < 8
+    assert set(Image.registered_extensions()) == before  # it is not registered for others
+
+
+def test_heic_without_its_decoder_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ValueError, match=r"HEIC, as iPhones send it: .* install pillow-heif"):
+        open_picture(io.BytesIO(b"\0\0\0\x18ftypheic" + bytes(16)))
+
+
+@pytest.mark.parametrize("turn", [None, Image.Transpose.ROTATE_90])
+def test_digits_far_apart_on_a_strip_are_read(seven, turn):
+    size, places = (6000, 40), (100, 3000, 5900)
+    digit = seven.convert("L").resize((32, 36)).rotate(-90 if turn else 0, expand=True)
+    strip = Image.new("L", size, 255)
+    for x in places:
+        strip.paste(digit, (x, 2))
+    found = find_digits(strip.transpose(turn) if turn else strip)
+    starts = sorted(6000 - box[3] if turn else box[0] for _, box in found)
+    assert starts == pytest.approx(places, abs=20)
+
+
+def test_a_tiny_picture_is_read():
+    rows = ["..####..", ".######.", ".##..##.", ".....##.", "...###..", "...####.", ".....##.",
+            ".....##.", ".##..##.", ".######.", "..####.."]  # fmt: skip
+    pixels = np.array([[255 * (c == "#") for c in row] for row in rows], "uint8")
+    for each in (pixels, 255 - pixels):
+        ((found, box),) = find_digits(each)
+        assert box == (1, 0, 7, 11) and (found > 0).any()

@@ -11,6 +11,7 @@ from conftest import save_folders
 from PIL import Image
 
 from digits.folders import load_image_folders, stratified_split
+from digits.labels import label_in, label_of
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -188,3 +189,79 @@ def test_a_picture_takes_little_more_than_its_784_bytes(tmp_path, digits):
         (x_train, _), (x_test, _) = load_image_folders(tmp_path)
     grown = (memory("VmHWM") - before) / 40_400
     assert len(x_train) + len(x_test) == 40_400 and grown < 1300
+
+
+NAMES = {
+    "3": 3, "digit_3": 3, "Digit 7": 7, "class-0": 0, "three": 3, "Zero": 0, "Sample001": 0,
+    "Sample010": 9, "Sample011": None, "10": None, "eleven": None, "3a": None, "train": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_stands_for_the_digit_that_it_names(name):
+    assert label_of(name) == NAMES[name]
+
+
+FILES = {
+    "3_12.png": 3,
+    "3.jpg": 3,
+    "7-a.png": 7,
+    "digit5_01.png": 5,
+    "12.png": None,
+    "a3.png": None,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_named_by_its_digit(name):
+    assert label_in(name) == FILES[name]
+
+
+def label_files(root, names):
+    """Rename the pictures of `root/train/0-9`; names(digit, number) is a path below root."""
+    for path in list((root / "train").rglob("*.png")):
+        new = root / names(int(path.parent.name), path.stem)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(new)
+    shutil.rmtree(root / "train")
+
+
+LAYOUTS = {
+    "digit_3": lambda digit, number: f"digit_{digit}/{number}.png",
+    "3_12.png": lambda digit, number: f"{digit}_{number}.png",
+}
+
+
+def load(root):
+    with pytest.warns(UserWarning) as caught:
+        data = load_image_folders(root)
+    return data, str(caught.pop().message)
+
+
+@pytest.mark.parametrize("name", ["digit_3", "3_12.png"])
+def test_other_layouts_load_the_same_pictures(folders, name):
+    (x_train, y_train), _ = load_image_folders(folders)
+    label_files(folders, LAYOUTS[name])
+    ((x, y), (_, y_test)), text = load(folders)
+    assert np.array_equal(x, x_train) and np.array_equal(y, y_train) and len(y_test) == 100
+    assert text.count("labels are taken from the") == 1 and "is 0, and so on" in text
+
+
+def test_a_file_of_labels_loads_the_same_pictures(folders):
+    before, _ = load_image_folders(folders)
+    paths = sorted((folders / "train").rglob("*.png"))
+    rows = [f"{path.relative_to(folders).as_posix()},{path.parent.name}" for path in paths]
+    extra = ["train/0/missing.png,0", "notes.txt,10"]
+    (folders / "labels.csv").write_text("\n".join(["image,digit", *rows, *extra]))
+    (train, test), text = load(folders / "labels.csv")
+    assert {image.tobytes() for images, _ in (train, test) for image in images} == {
+        image.tobytes() for image in before[0]
+    }
+    assert "expected labels 0 to 9, got 10 as well" in text
+    assert "train/0/missing.png: there is no such file" in text and "held out" in text
+
+
+def test_a_file_without_labels_is_refused(tmp_path):
+    (tmp_path / "labels.csv").write_text("a.png\nb.png\n")
+    with pytest.raises(ValueError, match="Expected rows of path,label in"):
+        load_image_folders(tmp_path / "labels.csv")

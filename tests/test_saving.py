@@ -16,7 +16,8 @@ import tensorflow as tf
 from conftest import copy_of
 from keras import layers
 
-from digits.saving import load_trained_model, save_trained_model
+from digits.dense_numpy import load_dense
+from digits.saving import load_trained_model, save_trained_model, store_as_float16
 from digits.synthetic import draw_digits
 from mnist_dnn import build_cnn, build_dnn, build_ensemble, main, predict_images
 
@@ -32,6 +33,17 @@ def test_every_format_predicts_alike(model, digits, tmp_path, name):
     expected = predict_images(digits[0], model)
     assert predict_images(digits[0], loaded) == pytest.approx(expected, abs=1e-6)
     assert not list(tmp_path.rglob(".saving-*"))
+
+
+def test_weights_in_half_the_space_answer_nearly_alike(model, digits, tmp_path):
+    path = tmp_path / "a.h5"
+    save_trained_model(model, path)
+    size = path.stat().st_size
+    store_as_float16(path)
+    assert path.stat().st_size < 0.55 * size
+    expected = predict_images(digits[0], model)
+    assert predict_images(digits[0], load_trained_model(path)) == pytest.approx(expected, abs=5e-3)
+    assert load_dense(path)(digits[0]) == pytest.approx(expected, abs=5e-3)
 
 
 class Interrupted(keras.Sequential):
@@ -248,3 +260,54 @@ def test_a_saved_model_needs_tensorflow_to_be_read(model, tmp_path):
         env={**os.environ, "KERAS_BACKEND": "jax"}, cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert "needs KERAS_BACKEND=tensorflow" in said.stderr
+
+
+def run_onnx(path, images):
+    """Give the probabilities of a .onnx file, by ONNX Runtime."""
+    runtime = pytest.importorskip("onnxruntime")
+    (answers,) = runtime.InferenceSession(str(path)).run(["probabilities"], {"images": images})
+    return answers
+
+
+def test_onnx_answers_as_keras_does(network, tmp_path):
+    pytest.importorskip("tf2onnx")
+    save_trained_model(network, tmp_path / "digits.onnx")
+    assert [each.name for each in tmp_path.iterdir()] == ["digits.onnx"]
+    for count in COUNTS:
+        images = draw_digits(count, seed=3)[0]
+        expected = predict_images(images, network)
+        np.testing.assert_allclose(run_onnx(tmp_path / "digits.onnx", images), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_onnx_reads_mnist_as_keras_does(shipped, mnist, tmp_path):
+    pytest.importorskip("tf2onnx")
+    source = str(ROOT / "mnist_dnn.h5")
+    assert main(["--weights", source, "--convert", str(tmp_path / "digits.onnx")]) == 0
+    expected = predict_images(mnist[1][0], shipped)
+    answers = run_onnx(tmp_path / "digits.onnx", mnist[1][0])
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+
+def test_onnx_without_its_converter_names_it(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ValueError, match=r"needs tf2onnx: python -m pip install tf2onnx"):
+        save_trained_model(model, tmp_path / "digits.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.onnx", "a.tflite", "a"])
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+@pytest.mark.filterwarnings("ignore:This model wants pixels")
+def test_a_model_from_elsewhere_is_exported_with_its_scaling(model, digits, tmp_path, name):
+    logits = keras.models.clone_model(model)
+    logits.set_weights(model.get_weights())
+    logits.layers[-1].activation = keras.activations.linear
+    raw = keras.Sequential([keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), logits])
+    save_trained_model(raw, tmp_path / name)
+    runs = {
+        "a.onnx": lambda: run_onnx(tmp_path / name, digits[0]),
+        "a.tflite": lambda: run_litert(tmp_path / name, digits[0]),
+        "a": lambda: predict_images(digits[0], load_trained_model(tmp_path / name)),
+    }
+    np.testing.assert_allclose(runs[name](), predict_images(digits[0], model), atol=1e-4)

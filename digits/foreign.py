@@ -1,0 +1,118 @@
+"""Find out which pixels a network from elsewhere wants, and what its outputs mean.
+
+Its layers do not say whether it was trained on levels in 0-1 or 0-255, standardised, or with dark
+ink on light paper. So it reads synthetic digits in each form, and the one with the least loss wins.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from digits.synthetic import draw_digits
+
+INPUT_SHAPES = (784,), (28, 28), (28, 28, 1), (1, 28, 28)
+SAMPLES = 300  # synthetic digits to measure with
+GAIN = 0.05  # of the Brier score, 0-2: the least by which another form has to be better
+CLEAR = 0.5  # a score above this comes from a network that is not trained yet: 0.9 is guessing
+MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's training pixels, in 0-1
+
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+class Pixels(NamedTuple):
+    """What a network is given for a grey level in 0-255, ink bright: scale * level + offset."""
+
+    name: str
+    scale: float
+    offset: float
+
+    def of(self, images: np.ndarray) -> np.ndarray:
+        """Return images, uint8 (n, 28, 28), as the network wants them, float32."""
+        return images.astype("float32") * np.float32(self.scale) + np.float32(self.offset)
+
+    def dark(self) -> "Pixels":
+        """Return the same for dark ink on light paper."""
+        return Pixels(f"{self.name}, ink dark", -self.scale, self.offset + 255 * self.scale)
+
+
+UNIT, RAW = Pixels("in 0-1", 1 / 255, 0), Pixels("in 0-255", 1, 0)
+SIGNED = Pixels("in -1 to 1", 2 / 255, -1)
+STANDARDISED = Pixels("standardised", 1 / 255 / DEVIATION, -MEAN / DEVIATION)
+BRIGHT = UNIT, RAW, SIGNED, STANDARDISED
+
+
+class Form(NamedTuple):
+    """How to use a network: the pixels it wants, and whether its outputs are
+    "probabilities", "sigmoids" or "logits"; `clear` if it reads digits well in this form."""
+
+    pixels: Pixels
+    outputs: str
+    clear: bool
+
+
+def measure(network: Network, assumed: Pixels) -> Form:
+    """Find the form in which a network reads synthetic digits best.
+
+    Args:
+        network: from float32 (n, 28, 28) to its outputs, float32 (n, 10).
+        assumed: what its layers suggest; other pixels have to be clearly better. If they are, a
+            warning tells which.
+    """
+    images, labels = _samples()
+    forms = [_try(network, assumed, images, labels)]
+    others = [kind for kind in (*BRIGHT, *map(Pixels.dark, BRIGHT)) if kind != assumed]
+    forms += [_try(network, kind, images, labels) for kind in others]
+    score, best = min(forms, key=lambda form: form[0])
+    first, form = forms[0]
+    if score < min(first - GAIN, CLEAR):
+        form = best
+        warnings.warn(
+            f"This model wants pixels {form.pixels.name}, as measured on {SAMPLES} synthetic "
+            "digits: it gets them",
+            stacklevel=2,
+        )
+    return form
+
+
+@functools.cache
+def _samples():
+    return draw_digits(SAMPLES, seed=2**33)
+
+
+def _try(network, pixels, images, labels):
+    """Return the Brier score with these pixels, and the form."""
+    answers = np.asarray(network(pixels.of(images)), "float32")
+    kind = kind_of(answers)
+    errors = as_probabilities(answers, kind) - np.eye(10)[labels]
+    score = float((errors**2).sum(axis=1).mean())
+    return score if np.isfinite(score) else 2.0, Form(pixels, kind, score < CLEAR)
+
+
+def kind_of(outputs: np.ndarray) -> str:
+    """Return what outputs, float32 (n, 10), are: "probabilities", "sigmoids" or "logits"."""
+    if not ((outputs >= 0) & (outputs <= 1.001)).all():
+        return "logits"
+    sums_to_one = np.allclose(outputs.sum(axis=1), 1, atol=1e-3)
+    return "probabilities" if sums_to_one else "sigmoids"
+
+
+def as_probabilities(outputs: np.ndarray, kind: str) -> np.ndarray:
+    """Turn outputs of a kind that `kind_of` names, float32 (n, 10), into probabilities.
+
+    Sigmoids become odds, p / (1 - p), which are normalised: the same as softmax of their logits.
+    """
+    if kind == "probabilities":
+        return outputs
+    if kind == "sigmoids":
+        inside = outputs.clip(1e-7, 1 - 1e-7)
+        outputs = np.log(inside / (1 - inside))
+    return softmax(outputs)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Turn logits float (n, k) into probabilities of the same shape."""
+    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
