@@ -8,7 +8,6 @@ Nothing that people send is stored or logged. `create_app` also runs on any othe
 
 import argparse
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -39,7 +38,6 @@ from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_reques
 MODEL = "mnist_dnn.h5"
 THREADS = 256  # of each worker; most of them wait for slow clients
 HEADER_DEADLINE = 10_000  # milliseconds for a client to send its headers
-MMAP_THRESHOLD, ARENA_MAX = -3, -8  # names of malloc.h
 GRACE = 10  # seconds that requests in flight may take after SIGTERM
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
@@ -258,20 +256,11 @@ def main(argv: list[str] | None = None) -> None:
     serve(address, args.port, args.workers)
 
 
-def give_memory_back() -> None:
-    """Let the C library return what large requests took, and not keep it for each thread."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # it is glibc's alone
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_THRESHOLD, 2**20)
-        mallopt(ARENA_MAX, 2)
-
-
 def create_worker() -> Flask:
     """Build the application in a worker of granian; signals reach it through its parent alone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has its parent's handler
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C and SIGTERM after it, from the parent, would make it hang
-    give_memory_back()
     return create_app()
 
 
