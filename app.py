@@ -3,7 +3,8 @@
     python app.py [--host 127.0.0.1] [--port 5000] [--model mnist_dnn.h5] [--workers 1]
     curl -F image=@my_digit.png http://127.0.0.1:5000/predict
 
-Nothing that people send is stored or logged. `create_app` also runs on any other WSGI server.
+Nothing that people send is stored or logged, unless `--collect` names a folder for the digits that
+they correct. `create_app` also runs on any other WSGI server.
 """
 
 import argparse
@@ -29,8 +30,10 @@ from werkzeug.exceptions import (
     UnprocessableEntity,
 )
 
+from digits import corrections
 from digits.answers import read_picture
 from digits.bounded import Budget, BusyError
+from digits.collection import Collection
 from digits.live_model import LiveModel
 from digits.reading import Predict
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
@@ -160,8 +163,8 @@ def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warmed up before it returns.
 
     In the environment, MNIST_ALLOW_ORIGIN names the sites whose pages may use the API,
-    MNIST_TRUSTED_HOSTS the names that it answers to, if not to all, and MNIST_TRUST_SAVED_MODEL
-    allows a SavedModel.
+    MNIST_TRUSTED_HOSTS the names that it answers to, if not to all, MNIST_COLLECT the folder to
+    keep corrected digits in, and MNIST_TRUST_SAVED_MODEL allows a SavedModel.
 
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
@@ -177,7 +180,10 @@ def create_app(model_path: Path | str | None = None) -> Flask:
     trusted = bool(os.environ.get("MNIST_TRUST_SAVED_MODEL"))
     model = LiveModel(model_path or os.environ.get("MNIST_MODEL", MODEL), trusted)
     app.extensions["model"] = model
+    if folder := os.environ.get("MNIST_COLLECT"):
+        app.extensions["collection"] = Collection(folder)
     app.register_blueprint(views)
+    app.register_blueprint(corrections.views)
     try:
         model.load()
     except (OSError, ValueError) as error:
@@ -189,8 +195,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the flags; the environment can set their defaults."""
     parser = argparse.ArgumentParser(
         description="Read digits over HTTP.",
-        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL and "
-        "MNIST_ALLOW_ORIGIN in the environment.",
+        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL, "
+        "MNIST_ALLOW_ORIGIN and MNIST_COLLECT in the environment.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     default = os.environ.get
@@ -206,6 +212,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="NAME", help="names of this host to answer to, otherwise to all")  # fmt: skip
     flag("--trust-saved-model", action="store_true",
         help="serve a SavedModel folder, which is a program and may do anything")  # fmt: skip
+    flag("--collect", default=default("MNIST_COLLECT", ""), metavar="FOLDER",
+        help="keep the digits that people correct in this folder, to train on")  # fmt: skip
     args = parser.parse_args(argv)
     if not 0 < args.port < 2**16:
         parser.error("--port is 1 to 65535")
@@ -240,6 +248,11 @@ def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM; requests in flight are answered first."""
     args = parse_arguments(argv)
     try:
+        if args.collect:
+            Path(args.collect).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"Error: no pictures can be kept in {args.collect} ({error}).")
+    try:
         address = resolve(args.host, args.port)
     except (OSError, UnicodeError) as error:
         sys.exit(
@@ -251,6 +264,7 @@ def main(argv: list[str] | None = None) -> None:
     os.environ["MNIST_TRUSTED_HOSTS"] = " ".join(args.trusted_hosts)
     if args.trust_saved_model:
         os.environ["MNIST_TRUST_SAVED_MODEL"] = "1"
+    os.environ["MNIST_COLLECT"] = args.collect
     reachable = "localhost" if address in ("0.0.0.0", "::") else args.host
     threading.Thread(target=announce, args=(reachable, args.port), daemon=True).start()
     serve(address, args.port, args.workers)

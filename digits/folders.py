@@ -13,12 +13,13 @@ from digits.cores import in_processes
 from digits.decoding import one_digit, read_pictures
 from digits.files import leaves
 
+TEST_SHARE = 1 / 7  # of the training pictures to hold out where there is no test folder
 CHUNK = 1000  # files that a process decodes at a time
 Data = tuple[np.ndarray, np.ndarray]
 
 
 def load_image_folders(
-    root: Path | str, test_share: float = 1 / 7, seed: int = 0
+    root: Path | str, test_share: float = TEST_SHARE, seed: int = 0
 ) -> tuple[Data, Data]:
     """Load pictures from `root/train/0-9/*` and `root/test/0-9/*`.
 
@@ -54,6 +55,23 @@ def load_image_folders(
     return training, testing
 
 
+def load_nondigits(root: Path | str) -> np.ndarray:
+    """Load the pictures in `root/nondigits`, where there are any: each of one thing, no digit.
+
+    Returns:
+        uint8 (n, 28, 28), ink bright. One warning names the files that cannot be used.
+    """
+    root = Path(root)
+    problems: list[str] = []
+    folder = root / "nondigits"
+    entries = _scan(folder) if folder.is_dir() and not leaves(folder, root) else []
+    paths = [entry.path for entry in entries if _is_picture(entry, root, problems)]
+    images, _ = _decode(root, paths, np.zeros(len(paths), "uint8"), problems)
+    if problems:
+        warnings.warn(f"{root}:\n  " + "\n  ".join(problems), stacklevel=2)
+    return images
+
+
 def stratified_split(
     labels: np.ndarray, share: float, seed: int | Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +102,7 @@ def _list_files(root, part, problems):
         problems.append(f"{part}: a link that leaves the folder")
         return paths, np.array(labels, "uint8")
     for folder in _scan(root / part):
-        if not folder.is_dir() or folder.name == "test":
+        if not folder.is_dir() or folder.name in ("test", "nondigits"):
             continue
         name = os.path.relpath(folder, root)
         if folder.name not in tuple("0123456789"):
