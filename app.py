@@ -40,8 +40,7 @@ from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_reques
 
 MODEL = "mnist_dnn.h5"
 THREADS = 256  # of each worker; most of them wait for slow clients
-HEADER_DEADLINE = 10_000  # milliseconds for a client to send its headers
-GRACE = 10  # seconds that requests in flight may take after SIGTERM
+GRACE = 10  # seconds for a client's headers, and for requests in flight after SIGTERM
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
     405: "This address does not support that method. POST a picture to /predict.",
@@ -162,9 +161,7 @@ def allow_origin(response: Response) -> None:
 def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warmed up before it returns.
 
-    In the environment, MNIST_ALLOW_ORIGIN names the sites whose pages may use the API,
-    MNIST_TRUSTED_HOSTS the names that it answers to, if not to all, MNIST_COLLECT the folder to
-    keep corrected digits in, and MNIST_TRUST_SAVED_MODEL allows a SavedModel.
+    The environment sets the rest, see docs/serving.md.
 
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
@@ -195,8 +192,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the flags; the environment can set their defaults."""
     parser = argparse.ArgumentParser(
         description="Read digits over HTTP.",
-        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL, "
-        "MNIST_ALLOW_ORIGIN and MNIST_COLLECT in the environment.",
+        epilog="The environment can set the defaults, see docs/serving.md.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     default = os.environ.get
@@ -210,8 +206,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="URL", help="sites whose pages may use the API, * for all")  # fmt: skip
     flag("--trusted-hosts", nargs="+", default=default("MNIST_TRUSTED_HOSTS", "").split(),
         metavar="NAME", help="names of this host to answer to, otherwise to all")  # fmt: skip
-    flag("--trust-saved-model", action="store_true",
-        help="serve a SavedModel folder, which is a program and may do anything")  # fmt: skip
+    flag("--trust-saved-model", action="store_true", help="serve a SavedModel: it is a program")
     flag("--collect", default=default("MNIST_COLLECT", ""), metavar="FOLDER",
         help="keep the digits that people correct in this folder, to train on")  # fmt: skip
     args = parser.parse_args(argv)
@@ -294,7 +289,7 @@ def serve(address: str, port: int, workers: int) -> None:
         workers=workers,
         blocking_threads=THREADS,
         http=HTTPModes.http1,  # the other has no deadline for headers
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_DEADLINE),
+        http1_settings=HTTP1Settings(header_read_timeout=1000 * GRACE),
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
         log_level=LogLevels.error,
