@@ -8,7 +8,6 @@ they correct. `create_app` also runs on any other WSGI server.
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -40,9 +39,7 @@ from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_reques
 from digits.service_options import MODEL, as_environment, parse_arguments
 
 THREADS = 256  # of each worker; most of them wait for slow clients
-HEADER_DEADLINE = 10_000  # milliseconds for a client to send its headers
-MMAP_THRESHOLD, ARENA_MAX = -3, -8  # names of malloc.h
-GRACE = 10  # seconds that requests in flight may take after SIGTERM
+GRACE = 10  # seconds for a client's headers, and for requests in flight after SIGTERM
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
     405: "This address does not support that method. POST a picture to /predict.",
@@ -163,9 +160,7 @@ def allow_origin(response: Response) -> None:
 def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warmed up before it returns.
 
-    In the environment, MNIST_ALLOW_ORIGIN names the sites whose pages may use the API,
-    MNIST_TRUSTED_HOSTS the names that it answers to, if not to all, MNIST_COLLECT the folder to
-    keep corrected digits in, and MNIST_TRUST_SAVED_MODEL allows a SavedModel.
+    The environment sets the rest, see docs/serving.md.
 
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
@@ -235,20 +230,11 @@ def main(argv: list[str] | None = None) -> None:
     serve(address, args.port, args.workers)
 
 
-def give_memory_back() -> None:
-    """Let the C library return what large requests took, and not keep it for each thread."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # it is glibc's alone
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_THRESHOLD, 2**20)
-        mallopt(ARENA_MAX, 2)
-
-
 def create_worker() -> Flask:
     """Build the application in a worker of granian; signals reach it through its parent alone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has its parent's handler
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C and SIGTERM after it, from the parent, would make it hang
-    give_memory_back()
     return create_app()
 
 
@@ -268,7 +254,7 @@ def serve(address: str, port: int, workers: int) -> None:
         workers=workers,
         blocking_threads=THREADS,
         http=HTTPModes.http1,  # the other has no deadline for headers
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_DEADLINE),
+        http1_settings=HTTP1Settings(header_read_timeout=1000 * GRACE),
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
         log_level=LogLevels.error,

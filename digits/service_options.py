@@ -10,8 +10,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the flags; the environment can set their defaults."""
     parser = argparse.ArgumentParser(
         description="Read digits over HTTP.",
-        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL, "
-        "MNIST_ALLOW_ORIGIN and MNIST_COLLECT in the environment.",
+        epilog="The environment can set the defaults, see docs/serving.md.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     default = os.environ.get
