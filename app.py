@@ -3,17 +3,20 @@
     python app.py [--host 127.0.0.1] [--port 5000] [--model mnist_dnn.h5] [--workers 1]
     curl -F image=@my_digit.png http://127.0.0.1:5000/predict
 
-Nothing that people send is stored or logged. `create_app` also runs on any other WSGI server.
+Nothing that people send is stored or logged, unless `--collect` names a folder for the digits that
+they correct. `create_app` also runs on any other WSGI server.
 """
 
 import argparse
 import contextlib
+import ctypes
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a single picture gains nothing from more
@@ -28,13 +31,18 @@ from werkzeug.exceptions import (
     UnprocessableEntity,
 )
 
+from digits import corrections
 from digits.answers import read_picture
+from digits.bounded import Budget, BusyError
+from digits.collection import Collection
 from digits.live_model import LiveModel
 from digits.reading import Predict
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
 
 MODEL = "mnist_dnn.h5"
-THREADS = 64  # of each worker; most of them wait for slow clients
+THREADS = 256  # of each worker; most of them wait for slow clients
+HEADER_DEADLINE = 10_000  # milliseconds for a client to send its headers
+MMAP_THRESHOLD, ARENA_MAX = -3, -8  # names of malloc.h
 GRACE = 10  # seconds that requests in flight may take after SIGTERM
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
@@ -69,26 +77,28 @@ def load_model() -> Predict:
         raise ServiceUnavailable(str(error)) from error
 
 
-def answer(image: object, preview: bool) -> dict:
+def answer(image: object, preview: bool, budget: Budget) -> dict:
     """Read a picture that a client sent.
 
     Raises:
         BadRequest: it is not base64.
         UnprocessableEntity: it is not a picture, or there is no digit in it.
-        ServiceUnavailable: there is no model.
+        ServiceUnavailable: there is no model, or no time for the picture.
     """
     predict = load_model()
     data = decode_picture(image)
     try:
-        return read_picture(data, predict, preview)
+        return read_picture(data, predict, budget, preview)
+    except BusyError as error:
+        raise ServiceUnavailable(str(error)) from error
     except ValueError as error:
         raise UnprocessableEntity(str(error)) from error
 
 
-def answer_or_error(image: object, preview: bool) -> dict:
+def answer_or_error(image: object, preview: bool, budget: Budget) -> dict:
     """Read one of several pictures, or return an error in its place."""
     try:
-        return answer(image, preview)
+        return answer(image, preview, budget)
     except (BadRequest, UnprocessableEntity) as error:
         return {"error": error.description}
 
@@ -96,10 +106,10 @@ def answer_or_error(image: object, preview: bool) -> dict:
 @views.post("/predict")
 def predict() -> Response:
     """Read the picture, or each of several, that the request holds."""
-    asked = parse_request()
+    asked, budget = parse_request(), Budget()
     if asked.several:
-        return jsonify([answer_or_error(image, asked.preview) for image in asked.images])
-    return jsonify(answer(asked.images[0], asked.preview))
+        return jsonify([answer_or_error(image, asked.preview, budget) for image in asked.images])
+    return jsonify(answer(asked.images[0], asked.preview, budget))
 
 
 @views.get("/")
@@ -135,6 +145,7 @@ def explain(error: HTTPException) -> Response:
 def finish(response: Response) -> Response:
     """Add the headers, and receive the rest of a refused request."""
     response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")  # static files have one of their own
     allow_origin(response)
     if response.status_code >= 400:
         discard_rest()
@@ -153,19 +164,28 @@ def allow_origin(response: Response) -> None:
 def create_app(model_path: Path | str | None = None) -> Flask:
     """Build the WSGI application; its model is loaded and warmed up before it returns.
 
-    MNIST_ALLOW_ORIGIN in the environment names the sites whose pages may use the API.
+    In the environment, MNIST_ALLOW_ORIGIN names the sites whose pages may use the API,
+    MNIST_TRUSTED_HOSTS the names that it answers to, if not to all, MNIST_COLLECT the folder to
+    keep corrected digits in, and MNIST_TRUST_SAVED_MODEL allows a SavedModel.
 
     Args:
         model_path: by default the environment's MNIST_MODEL, or mnist_dnn.h5.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # one for each odd picture, for ever
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
+    app.config["TRUSTED_HOSTS"] = os.environ.get("MNIST_TRUSTED_HOSTS", "").split() or None
     app.config["ORIGINS"] = os.environ.get("MNIST_ALLOW_ORIGIN", "").split()
     app.json = provider = DefaultJSONProvider(app)
     provider.sort_keys = False
-    model = LiveModel(model_path or os.environ.get("MNIST_MODEL", MODEL))
+    app.url_map.merge_slashes = False  # it would redirect to whatever Host the client names
+    trusted = bool(os.environ.get("MNIST_TRUST_SAVED_MODEL"))
+    model = LiveModel(model_path or os.environ.get("MNIST_MODEL", MODEL), trusted)
     app.extensions["model"] = model
+    if folder := os.environ.get("MNIST_COLLECT"):
+        app.extensions["collection"] = Collection(folder)
     app.register_blueprint(views)
+    app.register_blueprint(corrections.views)
     try:
         model.load()
     except (OSError, ValueError) as error:
@@ -177,8 +197,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the flags; the environment can set their defaults."""
     parser = argparse.ArgumentParser(
         description="Read digits over HTTP.",
-        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL and "
-        "MNIST_ALLOW_ORIGIN in the environment.",
+        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL, "
+        "MNIST_ALLOW_ORIGIN and MNIST_COLLECT in the environment.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     default = os.environ.get
@@ -190,6 +210,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     flag("--workers", default=1, type=int, help="processes, each with a copy of the model")
     flag("--allow-origin", nargs="+", default=default("MNIST_ALLOW_ORIGIN", "").split(),
         metavar="URL", help="sites whose pages may use the API, * for all")  # fmt: skip
+    flag("--trusted-hosts", nargs="+", default=default("MNIST_TRUSTED_HOSTS", "").split(),
+        metavar="NAME", help="names of this host to answer to, otherwise to all")  # fmt: skip
+    flag("--trust-saved-model", action="store_true",
+        help="serve a SavedModel folder, which is a program and may do anything")  # fmt: skip
+    flag("--collect", default=default("MNIST_COLLECT", ""), metavar="FOLDER",
+        help="keep the digits that people correct in this folder, to train on")  # fmt: skip
     args = parser.parse_args(argv)
     if not 0 < args.port < 2**16:
         parser.error("--port is 1 to 65535")
@@ -224,6 +250,11 @@ def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM; requests in flight are answered first."""
     args = parse_arguments(argv)
     try:
+        if args.collect:
+            Path(args.collect).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"Error: no pictures can be kept in {args.collect} ({error}).")
+    try:
         address = resolve(args.host, args.port)
     except (OSError, UnicodeError) as error:
         sys.exit(
@@ -232,9 +263,21 @@ def main(argv: list[str] | None = None) -> None:
         )
     os.environ["MNIST_MODEL"] = args.model  # for the workers
     os.environ["MNIST_ALLOW_ORIGIN"] = " ".join(args.allow_origin)
+    os.environ["MNIST_TRUSTED_HOSTS"] = " ".join(args.trusted_hosts)
+    if args.trust_saved_model:
+        os.environ["MNIST_TRUST_SAVED_MODEL"] = "1"
+    os.environ["MNIST_COLLECT"] = args.collect
     reachable = "localhost" if address in ("0.0.0.0", "::") else args.host
     threading.Thread(target=announce, args=(reachable, args.port), daemon=True).start()
     serve(address, args.port, args.workers)
+
+
+def give_memory_back() -> None:
+    """Let the C library return what large requests took, and not keep it for each thread."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # it is glibc's alone
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(MMAP_THRESHOLD, 2**20)
+        mallopt(ARENA_MAX, 2)
 
 
 def create_worker() -> Flask:
@@ -242,13 +285,15 @@ def create_worker() -> Flask:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has its parent's handler
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C and SIGTERM after it, from the parent, would make it hang
+    give_memory_back()
     return create_app()
 
 
 def serve(address: str, port: int, workers: int) -> None:
     """Serve with granian until Ctrl-C or SIGTERM; a worker that crashed is started again."""
     from granian import Granian  # here, since other servers do without it
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     Granian(
@@ -259,6 +304,8 @@ def serve(address: str, port: int, workers: int) -> None:
         factory=True,
         workers=workers,
         blocking_threads=THREADS,
+        http=HTTPModes.http1,  # the other has no deadline for headers
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_DEADLINE),
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
         log_level=LogLevels.error,

@@ -44,7 +44,8 @@ from digits.cores import ProcessEndedError
 from digits.evaluation import Tests, choose_output, predict_tests, report
 from digits.files import Picture, open_picture
 from digits.find import Box, NoDigitError, find_digits, pil_to_mnist
-from digits.folders import Data, load_image_folders, stratified_split
+from digits.fine_tuning import HELD_OUT, add_own_nondigits, rehearse
+from digits.folders import TEST_SHARE, Data, load_image_folders, stratified_split
 from digits.networks import (
     apply_temperature,
     build_cnn,
@@ -107,15 +108,19 @@ def load_mnist(timeout: float = 30.0) -> tuple[Data, Data]:
         socket.setdefaulttimeout(before)
 
 
-def load_data(data_dir: str | None) -> tuple[str, Data, Data]:
+def load_data(data_dir: str | None, test_share: float = TEST_SHARE) -> tuple[str, Data, Data]:
     """Load folders of pictures if named, else MNIST; draw digits if MNIST cannot be loaded.
+
+    Args:
+        data_dir: folders as `load_image_folders` takes them.
+        test_share: of their pictures to test on, if there is no test folder.
 
     Returns:
         The name of the source; images uint8 (n, 28, 28) and labels (n,) to train on; and the same
         to test on.
     """
     if data_dir:
-        return data_dir, *load_image_folders(data_dir)
+        return data_dir, *load_image_folders(data_dir, test_share)
     try:
         return "MNIST", *load_mnist()
     except ConnectionError as error:
@@ -135,12 +140,6 @@ def split(data: Data, seed: int) -> tuple[Pictures, Pictures]:
     share = min(1 / 12, 10_000 / len(pictures))
     kept, held_out = stratified_split(pictures.labels, share, seed)
     return pictures.select(kept), pictures.select(held_out)
-
-
-def add_repeated(pictures: Pictures, own: Pictures, share: float = 0.2) -> Pictures:
-    """Add own pictures, repeated until they are at least `share` of the others' number."""
-    times = -(-int(share * len(pictures)) // max(len(own), 1))
-    return pictures + own.select(np.tile(np.arange(len(own)), times))
 
 
 def draw_synthetic(pictures: Pictures, share: float, seed: int) -> Pictures:
@@ -395,7 +394,7 @@ def fit_and_save(args: "argparse.Namespace") -> int:
 
 def prepare(args: "argparse.Namespace") -> tuple[Path, Pictures, Pictures, Tests]:
     """Return where to save, Pictures to train on and to validate on, and the test sets by name."""
-    source, data, test = load_data(args.data_dir)
+    source, data, test = load_data(args.data_dir, HELD_OUT if args.start_from else TEST_SHARE)
     output = Path(args.output)
     if source == SYNTHETIC:  # never replaces a model trained on real digits
         output = output.with_stem("synthetic_dnn")
@@ -403,10 +402,12 @@ def prepare(args: "argparse.Namespace") -> tuple[Path, Pictures, Pictures, Tests
             raise ValueError("--teacher needs real pictures to learn from: MNIST or --data-dir")
     training, validation = split(data, args.seed)
     tests = {source: test}
+    if args.data_dir:
+        training = add_own_nondigits(training, args.data_dir)
     if args.start_from:
         mnist, tests["MNIST"] = load_mnist()
         pairs = zip(split(mnist, args.seed), (training, validation))
-        training, validation = (add_repeated(many, few) for many, few in pairs)
+        training, validation = (rehearse(many, few, args.seed) for many, few in pairs)
     if not len(validation):
         raise ValueError("Expected at least two training pictures of a digit: one to validate on")
     print(
@@ -448,8 +449,7 @@ def train_networks(
         if len(networks) > 1:
             print(f"Network {len(trained) + 1} of {len(networks)}")
         seeded = dataclasses.replace(batches, seed=args.seed + len(trained))
-        rate = args.learning_rate / (10 if args.start_from else 1)
-        options = {"epochs": args.epochs, "learning_rate": rate, "patience": args.patience}
+        options = {name: getattr(args, name) for name in ("epochs", "learning_rate", "patience")}
         try:
             history = train(model, seeded, validation, checkpoint=checkpoint, **options)
         except KeyboardInterrupt:
@@ -476,7 +476,7 @@ def finish(
     after = predict_tests(model, tests)
     report(tests, after, before)
     if not args.overwrite:
-        output = choose_output(output, tests, after, fine_tuned=bool(args.start_from))
+        output = choose_output(output, tests, after, args.data_dir if args.start_from else None)
     save_trained_model(model, output)
     print(f"Saved {output}")
     save_plots(history, *next(iter(zip(tests.values(), after.values()))), output.parent)

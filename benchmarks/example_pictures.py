@@ -1,6 +1,7 @@
-"""Draw the README's pictures: synthetic digits on paper that looks photographed.
+"""Draw the README's and the page's pictures: synthetic digits on paper that looks photographed.
 
 python benchmarks/example_pictures.py FOLDER
+python benchmarks/example_pictures.py --page
 python mnist_dnn.py --predict FOLDER/*.jpg --explain explain.png
 """
 
@@ -25,6 +26,15 @@ PICTURES = {  # name: (digit, paper, pen width, light the ink lets pass; left, t
     "hard/scribbled over.jpg": (6, "noisy", 14, (0.2, 0.2, 0.25), (280, 110, 380)),
     "hard/on its side.jpg": (4, "noisy", 14, (0.2, 0.25, 0.5), (280, 130, 330)),
 }
+BLUE, CHALK = (0.2, 0.25, 0.55), (3, 3, 2.9)
+PAGE = {  # name: (digits, paper, pen width, light the ink lets pass, height)
+    "marker": ([8], "noisy", 52, (0.75, 0.15, 0.2), 400),
+    "squared paper": ([5], "squared", 15, BLUE, 330),
+    "shadow": ([2], "hard shadow", 17, BLUE, 380),
+    "slate": ([3], "slate", 22, CHALK, 390),
+    "number": ([2, 0, 2, 6], "noisy", 14, (0.15, 0.15, 0.2), 210),
+}
+SMALL = 400, 300  # of the page's pictures
 
 
 def draw_paper(kind, rng):
@@ -32,6 +42,8 @@ def draw_paper(kind, rng):
     width, height = SIZE
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     colour = rng.uniform(170, 250) * rng.uniform(0.92, 1, 3)
+    if kind == "slate":
+        colour = rng.uniform(55, 75) * np.array([0.9, 1, 0.97])
     light = 1 + rng.uniform(-0.08, 0.08) * x + rng.uniform(-0.08, 0.08) * y
     if "shadow" in kind:
         angle, edge = rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5)
@@ -70,7 +82,22 @@ def write(paper, path, width, ink, place):
                 pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
     cover = np.asarray(cover.filter(ImageFilter.GaussianBlur(1.5)), "float32")[..., None] / 255
     pixels = np.asarray(paper, "float32") * (1 - cover * (1 - np.array(ink)))
-    return Image.fromarray(pixels.astype("uint8"))
+    return Image.fromarray(pixels.clip(0, 255).astype("uint8"))
+
+
+def draw_page_pictures(folder):
+    """Draw the five pictures that the page offers to try."""
+    rng = np.random.default_rng(4)
+    for name, (digits, kind, width, ink, height) in PAGE.items():
+        picture = draw_paper(kind, rng)
+        for i, path in enumerate(pen_paths(digits, rng)):
+            left = (
+                400
+                + 170 * (i - (len(digits) - 1) / 2)
+                - np.ptp(path[:, 0]) / np.ptp(path[:, 1]) * height / 2
+            )
+            picture = write(picture, path, width, ink, (left, 300 - height / 2, height))
+        picture.resize(SMALL).save(folder / f"{name}.jpg", quality=80)
 
 
 def main(folder):
@@ -89,4 +116,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    draw_page_pictures(ROOT / "static/examples") if "--page" in sys.argv else main(*sys.argv[1:])

@@ -6,27 +6,29 @@ import io
 import numpy as np
 from PIL import Image
 
-from digits.files import open_picture
+from digits.bounded import Budget, decode
 from digits.reading import DOUBT, Digit, Predict, as_text, read_digits
 
 
-def read_picture(data: bytes, predict: Predict, preview: bool = False) -> dict:
+def read_picture(data: bytes, predict: Predict, budget: Budget, preview: bool = False) -> dict:
     """Read the digits in an encoded picture.
 
     Args:
         data: a file of a kind that `open_picture` knows.
         predict: the digit network, from uint8 (n, 28, 28), ink bright, to float32 (n, 10).
+        budget: the time that is left for the pictures of the request.
         preview: whether to return the 28x28 pixels of each digit as well.
 
     Returns:
         The answer, as described in `static/openapi.json`.
 
     Raises:
-        ValueError: it is not a picture, or there is no digit in it.
+        ValueError: it is not a picture, takes too much work, or there is no digit in it.
+        BusyError: there is no time for it now.
     """
-    image = open_picture(io.BytesIO(data))
+    image, longest = decode(data, budget)
     found = read_digits(image, predict)
-    scale = max(Image.open(io.BytesIO(data)).size) / max(image.size)  # large JPEGs open reduced
+    scale = longest / max(image.size)  # large pictures are decoded reduced
     return {"text": as_text(found)} | summarise([describe(each, scale, preview) for each in found])
 
 

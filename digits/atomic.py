@@ -142,6 +142,7 @@ def _read_abandoned(path):
 
 def _put_back(old, parent):
     """Restore an old folder that a killed save had set aside but not yet replaced."""
-    for path in old.iterdir() if old.is_dir() else ():
+    ours = old.is_dir() and not old.is_symlink()
+    for path in old.iterdir() if ours else ():
         if not (parent / path.name).exists():
             path.rename(parent / path.name)

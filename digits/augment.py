@@ -14,15 +14,16 @@ TEMPERATURE = 4.0  # of a teacher's soft targets
 def targets(x: tf.Tensor, labels: tf.Tensor, teacher: Callable | None = None) -> tf.Tensor:
     """Return the targets of a network: float32 (n, 10).
 
-    That is the label, or the teacher's soft target; for a non-digit, 0.1 for each class (outlier
-    exposure). Source: Hendrycks, Mazeika, Dietterich 2019.
+    That is the label, or a soft target of the teacher's; for a non-digit, 0.1 for each class
+    (outlier exposure). Source: Hendrycks, Mazeika, Dietterich 2019.
 
     Args:
         x: float32 (n, 28, 28) in 0-1, as the teacher takes them.
         labels: uint8 (n,), 0-9 or NO_DIGIT.
         teacher: network, float32 (n, 28, 28) -> (n, 10).
     """
-    digits = soften(teacher(x, training=False)) if teacher else tf.one_hot(labels, 10)
+    right = tf.one_hot(labels, 10)
+    digits = soft_targets(teacher(x, training=False), right) if teacher else right
     return tf.where(labels[:, None] == NO_DIGIT, 0.1, digits)
 
 
@@ -34,20 +35,25 @@ class DigitAccuracy(keras.metrics.CategoricalAccuracy):
         return super().update_state(y_true, y_pred, digits)
 
 
-def soften(probabilities: tf.Tensor) -> tf.Tensor:
+def soft_targets(probabilities: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """Turn a teacher's probabilities into soft targets: divide its logits by the temperature.
 
     The small ones, which show what else an image resembles, then have enough weight to be learned.
+    Where the teacher is wrong, its favourite and the right digit exchange their probabilities.
     Source: Hinton, Vinyals, Dean 2015.
 
     Args:
         probabilities: float32 (n, 10).
+        right: float32 (n, 10), 1 for the label.
 
     Returns:
         float32 (n, 10); rows sum to 1.
     """
     floor = np.finfo("float32").tiny
-    return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, floor)) / TEMPERATURE)
+    soft = tf.nn.softmax(tf.math.log(tf.maximum(probabilities, floor)) / TEMPERATURE)
+    highest = tf.reduce_max(soft, axis=1, keepdims=True)
+    own = tf.reduce_sum(soft * right, axis=1, keepdims=True)
+    return soft + (highest - own) * (right - tf.one_hot(tf.argmax(soft, axis=1), 10))
 
 
 def augmentation_strength(epoch: int, epochs: int) -> float:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from digits.augment import augment, augmentation_strength, soften, targets
+from digits.augment import augment, augmentation_strength, soft_targets, targets
 from digits.hosts import device_shares
 
 
@@ -163,7 +163,7 @@ class Batches:
         devices, ours = device_shares()
         indices = np.arange(len(pictures) - len(pictures) % devices).reshape(-1, devices)
         images, labels = pictures.gather(indices[:, ours].ravel())
-        x = images.astype("float32") / 255
+        x, right = images.astype("float32") / 255, np.eye(10, dtype="float32")[labels]
         if self.teacher:
-            return x, soften(self.teacher.predict(x, verbose=0)).numpy()
-        return x, np.eye(10, dtype="float32")[labels]
+            return x, soft_targets(self.teacher.predict(x, verbose=0), right).numpy()
+        return x, right

@@ -15,6 +15,7 @@ from digits.hosts import from_first, is_first
 
 EARLY_STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")  # the state of Keras's callback
 ARRAYS = ("variables", "best_weights")  # lists of arrays; the rest of a checkpoint is JSON
+MAX_BYTES = 2**30  # of a checkpoint; that of the bundled model has 37 MB
 KEYS = {"settings", "epochs", "finished", "early_stopping", "history", *ARRAYS}
 
 State = dict[str, Any]
@@ -48,7 +49,7 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             ValueError: it had other settings, or the file is no checkpoint.
         """
-        content = from_first(self.path.read_bytes() if self.path.is_file() else b"")
+        content = from_first(_read_file(self.path))
         if not content:
             return False
         state = read_checkpoint(io.BytesIO(content), self.path)
@@ -113,6 +114,14 @@ class Checkpoint(keras.callbacks.Callback):
         return layers + optimizer.variables
 
 
+def _read_file(path):
+    """Return what a file holds, nothing if there is none; too large a one is cut off."""
+    if not path.is_file():
+        return b""
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES)
+
+
 def write_checkpoint(path: Path, state: State) -> None:
     """Write a file that `read_checkpoint` reads, or leave the one at `path` as it is.
 
@@ -145,7 +154,7 @@ def read_checkpoint(file: IO[bytes], path: Path) -> State:
             for name in ARRAYS:
                 count = sum(key.startswith(f"{name}/") for key in arrays)
                 state[name] = [arrays[f"{name}/{i}"] for i in range(count)]
-        if set(state) != KEYS:
+        if set(state) != KEYS or not isinstance(state["epochs"], int):
             raise ValueError(f"it has {sorted(state)}")
     except Exception as error:  # zipfile, NumPy and json each raise their own
         raise ValueError(

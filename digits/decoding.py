@@ -75,9 +75,10 @@ def open_file(path: str | Path) -> Image.Image:
         return open_picture(path)  # says why
     if status.st_size > MAX_BYTES:
         raise ValueError(f"Expected a file of at most {MAX_BYTES:,} bytes, got {status.st_size:,}")
-    if not stat.S_ISFIFO(status.st_mode):
+    mode = status.st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return open_picture(path)
-    if not str(path).startswith("/dev/"):
-        raise ValueError("Expected a picture file, got a pipe")
+    if not stat.S_ISFIFO(mode) or not str(path).startswith("/dev/"):
+        raise ValueError("Expected a picture file, got a pipe, a device or a socket")
     with open(path, "rb") as pipe:
         return open_picture(io.BytesIO(pipe.read(MAX_BYTES)))

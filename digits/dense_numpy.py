@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from digits.foreign import INPUT_SHAPES, RAW, UNIT, Network, as_probabilities, measure, softmax
+from digits.model_files import require_plain
 
 
 class UnknownModelError(ValueError):
@@ -32,7 +33,9 @@ def load_dense(path: Path | str) -> Network:
 
     Raises:
         UnknownModelError: the file holds another model, or none; its cause says why.
+        ValueError: it is too large, or its weights lie outside it.
     """
+    require_plain(path)
     try:
         with h5py.File(path) as file:
             config = json.loads(file.attrs["model_config"])
@@ -88,13 +91,18 @@ def _step(layer, weights):
         raise ValueError(f"a custom {kind}")
     group = weights.get(config["name"])
     names = group.attrs["weight_names"] if group else []
-    return LAYERS[kind](config, *(group[name][()].astype("float32") for name in names))
+    values = [group[name][()].astype("float32") for name in names]
+    if not all(np.isfinite(each).all() for each in values):
+        raise ValueError(f"a {kind} with weights that are not finite")
+    return LAYERS[kind](config, *values)
 
 
 def _dense(config, kernel, bias=0):
     activation = ACTIVATIONS[config["activation"]]
 
     def dense(x):
+        if x.shape[1] != len(kernel):
+            raise ValueError(f"a Dense layer of {len(kernel)} inputs for {x.shape[1]} values")
         used = np.flatnonzero(x.any(axis=0))
         if len(used) < len(kernel) / 2:  # most pixels are 0, and so is much of a ReLU's output
             return activation(x.take(used, axis=1) @ kernel.take(used, axis=0) + bias)

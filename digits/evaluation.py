@@ -39,16 +39,16 @@ def report(
 
 
 def choose_output(
-    output: Path, tests: Tests, after: dict[str, np.ndarray], fine_tuned: bool
+    output: Path, tests: Tests, after: dict[str, np.ndarray], own: str | None = None
 ) -> Path:
     """Return where to save: `output`, or beside it if the model there is better.
 
-    A fine-tuned model trades one test set for another, so only a significant loss rules it out.
+    A fine-tuned model must read one's own pictures better, and nothing significantly worse.
 
     Args:
         output: where the user wants it.
         tests, after: as for `report`.
-        fine_tuned: whether the model was trained further, not from scratch.
+        own: name of one's own pictures, if the model was fine-tuned on them.
     """
     if not output.exists():
         return output
@@ -64,13 +64,26 @@ def choose_output(
         return beside
     for name, (_, labels) in tests.items():
         old, new = accuracy(there[name], labels), accuracy(after[name], labels)
-        worse = (
-            is_significantly_worse(after[name], there[name], labels) if fine_tuned else new < old
-        )
-        if worse:
+        keeps = _is_improved if name == own else _is_not_lost if own else _is_not_lower
+        if not keeps(after[name], there[name], labels):
+            verdict = "is better on" if new < old else "is as good on"
             print(
-                f"{output} is better on {name}: {old:.2%}, the new model {new:.2%}. It is kept; "
+                f"{output} {verdict} {name}: {old:.2%}, the new model {new:.2%}. It is kept; "
                 f"the new model is saved as {beside} (--overwrite would replace it)"
             )
             return beside
     return output
+
+
+def _is_not_lower(new, old, labels):
+    return accuracy(new, labels) >= accuracy(old, labels)
+
+
+def _is_not_lost(new, old, labels):
+    return not is_significantly_worse(new, old, labels)
+
+
+def _is_improved(new, old, labels):
+    """Return whether more answers are right, or as many with a lower loss."""
+    scores = [(accuracy(each, labels), -cross_entropy(each, labels)) for each in (new, old)]
+    return scores[0] > scores[1]

@@ -20,6 +20,8 @@ MAX_PIXELS = 50_000_000  # of a picture: a small file can decode to very many
 Picture = Image.Image | np.ndarray
 DARK = 4, 64  # grey levels: photos whose brightest pixel lies between are brightened
 LARGE = 1024  # pixels: pictures at least twice as long are reduced
+STRIP = 8  # rows of the reduced picture that are made at a time
+RLE = 1, 2  # kinds of BMP that are refused: a kilobyte of them can take ten seconds
 
 
 class UnknownKindError(ValueError):
@@ -29,8 +31,9 @@ class UnknownKindError(ValueError):
 def find_pictures(names: Iterable[str]) -> Iterator[str]:
     """Yield the files named, and the picture files in and below the folders named.
 
-    In each folder, files come before folders, both sorted; hidden ones are left out. A folder
-    without pictures, or one that cannot be read, is yielded itself, so that opening it fails.
+    In each folder, files come before folders, both sorted; hidden ones, and links to what is not
+    below the folder named, are left out. A folder without pictures, or one that cannot be read, is
+    yielded itself, so that opening it fails.
     """
     for name in names:
         errors: list[OSError] = []
@@ -45,8 +48,15 @@ def _pictures_below(root, errors):
     for folder, folders, files in os.walk(root, onerror=errors.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in sorted(files):
-            if file.lower().endswith(PICTURE_SUFFIXES) and not file.startswith("."):
-                yield os.path.join(folder, file)
+            path = os.path.join(folder, file)
+            named = file.lower().endswith(PICTURE_SUFFIXES) and not file.startswith(".")
+            if named and not leaves(path, root):
+                yield path
+
+
+def leaves(path: str | os.PathLike, root: str | Path) -> bool:
+    """Return whether a path is a link to what is not below the folder `root`."""
+    return os.path.islink(path) and not Path(path).resolve().is_relative_to(Path(root).resolve())
 
 
 def open_picture(file: str | Path | BinaryIO) -> Image.Image:
@@ -59,13 +69,14 @@ def open_picture(file: str | Path | BinaryIO) -> Image.Image:
         The decoded picture; its file is closed.
 
     Raises:
-        ValueError: the file is missing, not a picture of one of the KINDS, damaged, or has more
-            than MAX_PIXELS; or it is HEIC and pillow-heif is not installed. The message says which.
+        ValueError: the file is missing, not a picture of one of the KINDS, damaged, compressed by
+            run lengths, or has more than MAX_PIXELS; or it is HEIC and pillow-heif is not
+            installed. The message says which.
     """
     try:
-        with _open(file) as image:
-            too_large = image.width * image.height > MAX_PIXELS
-            if not too_large:
+        with open_undecoded(file) as image:
+            problem = _problem(image)
+            if not problem:
                 image.draft(None, (LARGE, LARGE))
                 image.load()
     except UnknownKindError:
@@ -74,18 +85,34 @@ def open_picture(file: str | Path | BinaryIO) -> Image.Image:
         raise ValueError("There is no such file") from error
     except IsADirectoryError as error:
         raise ValueError("There is no picture in this folder") from error
+    except MemoryError as error:
+        raise ValueError("Expected a picture that takes less memory. Send a smaller one") from error
     except Exception as error:  # decoders raise almost anything on a broken file
         raise ValueError(f"Expected an intact picture, got a damaged one: {error}") from error
-    if too_large:
-        raise ValueError(
-            f"Expected a picture of at most {MAX_PIXELS // 10**6} million pixels, "
-            f"got one of {image.width}x{image.height}"
-        )
+    if problem:
+        raise ValueError(problem)
     return image
 
 
-def _open(file):
-    """Open a picture without decoding it; HEIC where pillow-heif is installed."""
+def _problem(image):
+    """Return why a picture is not to be decoded, judging by its header; or nothing."""
+    if image.format == "BMP" and image.info.get("compression") in RLE:
+        return "Expected a BMP that is not compressed. Save it as a PNG"
+    if image.width * image.height > MAX_PIXELS:
+        return (
+            f"Expected a picture of at most {MAX_PIXELS // 10**6} million pixels, "
+            f"got one of {image.width}x{image.height}"
+        )
+    return ""
+
+
+def open_undecoded(file: str | Path | BinaryIO) -> Image.Image:
+    """Open a picture without decoding it; HEIC where pillow-heif is installed.
+
+    Raises:
+        UnknownKindError: there is no decoder for it.
+        OSError: it cannot be read.
+    """
     try:
         return Image.open(file, formats=PICTURE_FORMATS)
     except UnidentifiedImageError as error:
@@ -150,15 +177,8 @@ def upright(image: Image.Image) -> Image.Image:
     Returns:
         An image of mode "L" or "RGB".
     """
-    orientation = exif_orientation(image)
-    if image.mode[0] in "IF":
-        image = _eight_bits(image)
-    if image.mode == "LAB":
-        image = image.getchannel("L")
-    if image.mode not in ("L", "LA", "RGB", "RGBA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if max(image.size) >= 2 * LARGE:
-        image = image.reduce(max(image.size) // LARGE)
+    orientation, longest = exif_orientation(image), max(image.size)
+    image = _reduced(image, longest // LARGE) if longest >= 2 * LARGE else _plain(image)
     image = turn(image, orientation)
     if "A" in image.getbands() and image.getchannel("A").getextrema() != (255, 255):
         image = _on_paper(image)
@@ -181,6 +201,33 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
         6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
     }  # fmt: skip
     return image.transpose(methods[orientation]) if orientation in methods else image
+
+
+def _plain(image):
+    """Turn a picture into one of mode "L", "LA", "RGB" or "RGBA"."""
+    if image.mode[0] in "IF":
+        image = _eight_bits(image)
+    if image.mode == "LAB":
+        image = image.getchannel("L")
+    if image.mode not in ("L", "LA", "RGB", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image
+
+
+def _reduced(image, factor):
+    """Reduce a picture, and make it plain: strip by strip, so that no large copy is made of it."""
+    width, height = image.size
+    deep, rows = image.mode.startswith("I;16"), STRIP * factor
+    strips = []
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        if image.mode not in ("I", "F"):  # their scale is that of the whole picture
+            strip = strip.convert("I") if deep else _plain(strip)
+        strips.append(strip.reduce(factor))
+    whole = Image.new(strips[0].mode, (strips[0].width, -(-height // factor)))
+    for number, strip in enumerate(strips):
+        whole.paste(strip, (0, number * STRIP))
+    return _plain(whole.convert("I;16") if deep else whole)
 
 
 def _eight_bits(image):

@@ -8,11 +8,13 @@ import numpy as np
 from digits.scenes import Scene, draw_scene
 
 BOX_UNIT = 8.0  # pixels, of the distances to a box's sides
-SMALLEST = 7  # pixels of a digit's longer side; smaller ones are ignored in the loss
+SMALLEST = 10  # pixels of a digit's longer side; smaller ones are ignored in the loss
 LARGEST = (
     144  # pixels; larger ones are left to coarser views, since the network cannot see them whole
 )
 VISIBLE = 0.6  # share of a digit's pixels in the view, below which it is ignored too
+CONTRAST = 8.0  # of 255, between ink and the paper around it, below which nobody would see it
+SPREAD = 0.8  # of the paper's standard deviation: likewise
 CENTRE_SPREAD = 0.14  # standard deviation of a centre's bump, relative to the box's side
 TARGETS = 12  # ink (4), seen, heat, box (4), weight, digit
 
@@ -115,7 +117,10 @@ def targets_of(view: View) -> np.ndarray:
     here = np.bincount(view.owner.ravel(), minlength=len(boxes) + 1)[1:]
     for index in np.flatnonzero(here):
         box, mine = boxes[index], owner == index + 1
-        if here[index] < VISIBLE * view.pixels[index] or max(box[2:] - box[:2]) < SMALLEST:
+        if not is_legible(view, box, index + 1):
+            left, top, right, bottom = box // 2
+            targets[top : bottom + 1, left : right + 1, 4] = owner[mine] = 0
+        elif here[index] < VISIBLE * view.pixels[index]:  # a part, in which there is no centre
             targets[mine, 4] = owner[mine] = 0
         elif max(box[2:] - box[:2]) > LARGEST:
             owner[mine] = 0
@@ -128,6 +133,27 @@ def targets_of(view: View) -> np.ndarray:
     targets[rows, columns, 6:10] = np.maximum(distances, 0)
     targets[rows, columns, 10] = 1 / np.bincount(owner.ravel())[owner[rows, columns]]
     return targets
+
+
+def is_legible(view: View, box: np.ndarray, number: int) -> bool:
+    """Return whether a digit is tall enough and stands out from the paper around it.
+
+    Args:
+        view: with the picture as it was taken.
+        box: of the digit.
+        number: 1 + its index.
+    """
+    if max(box[2:] - box[:2]) < SMALLEST:
+        return False
+    left, top, right, bottom = np.add(box, [-4, -4, 4, 4]).clip(0)
+    part = np.s_[top:bottom, left:right]
+    picture, ink = view.picture[part].astype("float32"), view.ink[part] / np.float32(255)
+    paper, ink = picture[ink == 0], ink * (view.owner[part] == number)
+    if not len(paper) or ink.sum() < 1:
+        return False
+    colour = np.tensordot(ink, picture, 2) / ink.sum()
+    contrast = float(np.abs(colour - paper.mean(axis=0)).mean())
+    return contrast > max(CONTRAST, SPREAD * float(paper.std(axis=0).mean()))
 
 
 def _cells(pixels):

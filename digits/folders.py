@@ -11,14 +11,16 @@ import numpy as np
 
 from digits.cores import in_processes
 from digits.decoding import one_digit, read_pictures
+from digits.files import leaves
 from digits.labels import Files, label_in, label_of, read_labels, sort_by_digit
 
+TEST_SHARE = 1 / 7  # of the training pictures to hold out where there is no test folder
 CHUNK = 1000  # files that a process decodes at a time
 Data = tuple[np.ndarray, np.ndarray]
 
 
 def load_image_folders(
-    root: Path | str, test_share: float = 1 / 7, seed: int = 0
+    root: Path | str, test_share: float = TEST_SHARE, seed: int = 0
 ) -> tuple[Data, Data]:
     """Load pictures from `root/train/0-9/*` and `root/test/0-9/*`, or those that a CSV file names.
 
@@ -63,6 +65,23 @@ def load_image_folders(
     return training, testing
 
 
+def load_nondigits(root: Path | str) -> np.ndarray:
+    """Load the pictures in `root/nondigits`, where there are any: each of one thing, no digit.
+
+    Returns:
+        uint8 (n, 28, 28), ink bright. One warning names the files that cannot be used.
+    """
+    root = Path(root)
+    problems: list[str] = []
+    folder = root / "nondigits"
+    entries = _scan(folder) if folder.is_dir() and not leaves(folder, root) else []
+    paths = [entry.path for entry in entries if _is_picture(entry, root, problems)]
+    images, _ = _decode(root, paths, np.zeros(len(paths), "uint8"), problems)
+    if problems:
+        warnings.warn(f"{root}:\n  " + "\n  ".join(problems), stacklevel=2)
+    return images
+
+
 def stratified_split(
     labels: np.ndarray, share: float, seed: int | Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -87,19 +106,19 @@ def stratified_split(
 
 def _list_files(root, part, problems):
     """List the files in `root/part/0-9`, or those in `root/part` that are named by their digit."""
-    if _leaves(root / part, root):
+    if leaves(root / part, root):
         problems.append(f"{part}: a link that leaves the folder")
         return sort_by_digit([], [])
     paths: list[str] = []
     labels: list[int] = []
     renamed = []
     for folder in _scan(root / part):
-        if not folder.is_dir() or folder.name == "test":
+        if not folder.is_dir() or folder.name in ("test", "nondigits"):
             continue
         name, digit = os.path.relpath(folder, root), label_of(folder.name)
         if digit is None:
             problems.append(f"{name}: expected a folder named 0, 1, ... or 9")
-        elif _leaves(folder, root):
+        elif leaves(folder, root):
             problems.append(f"{name}: a link that leaves the folder")
         else:
             files = [entry for entry in _scan(folder) if _is_picture(entry, root, problems)]
@@ -134,7 +153,7 @@ def _scan(folder):
 
 def _is_picture(entry, root, problems):
     """Return whether to open an entry; opening a pipe, say, would wait for a writer."""
-    if _leaves(entry, root):
+    if leaves(entry, root):
         problem = "a link that leaves the folder"
     elif not entry.is_file():
         problem = "expected a picture file, got a folder, a pipe, a device or a broken link"
@@ -142,10 +161,6 @@ def _is_picture(entry, root, problems):
         return True
     problems.append(f"{os.path.relpath(entry, root)}: {problem}")
     return False
-
-
-def _leaves(entry, root):
-    return entry.is_symlink() and not Path(entry).resolve().is_relative_to(root.resolve())
 
 
 def _decode(root, paths, labels, problems):

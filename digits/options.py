@@ -5,6 +5,9 @@ from pathlib import Path
 
 WEIGHTS = "mnist_dnn.h5"  # the bundled model
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 512, 0.006
+FINE_TUNING = {  # the defaults with --start-from
+    "epochs": 8, "learning_rate": 0.0003, "synthetic_share": 0.0, "nondigits": 0,
+}  # fmt: skip
 NONDIGITS = 18_000
 SYNTHETIC_SHARES = {"dense": 0.4, "cnn": 0.1}  # of synthetic digits, relative to the others
 
@@ -34,14 +37,22 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         given = [each for each in training if getattr(args, each.dest) != each.default]
         if given:
             parser.error(f"{given[0].option_strings[0]} is for training: leave it out")
-    if args.patience is None:
-        args.patience = default_patience(args.epochs)
-    if args.synthetic_share is None:
-        args.synthetic_share = SYNTHETIC_SHARES[args.model]
+    _fill_in(args)
     for wrong, message in _checks(args):
         if wrong:
             parser.error(message)
     return args
+
+
+def _fill_in(args):
+    """Set the flags that were not given and whose default depends on others."""
+    usual = {"epochs": EPOCHS, "learning_rate": LEARNING_RATE, "nondigits": NONDIGITS}
+    usual["synthetic_share"] = SYNTHETIC_SHARES[args.model]
+    for name, value in (FINE_TUNING if args.start_from else usual).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.patience is None:
+        args.patience = default_patience(args.epochs)
 
 
 def _training_flags(parser):
@@ -54,29 +65,30 @@ def _training_flags(parser):
             "DIR/test/0-9 instead of MNIST"),
         add_data("--labels", metavar="CSV", dest="data_dir", help="train on the pictures that "
             "this file names, in rows of path,label"),
-        add("--epochs", metavar="N", type=int, default=EPOCHS, help="at most; more epochs give "
-            "higher accuracy (default: %(default)s)"),
+        add("--epochs", metavar="N", type=int, help="at most; more epochs give higher accuracy "
+            f"(default: {EPOCHS}; {FINE_TUNING['epochs']} with --start-from)"),
         add("--batch-size", metavar="N", type=int, default=BATCH_SIZE,
             help="images in one step (default: %(default)s)"),
-        add("--learning-rate", metavar="X", type=float, default=LEARNING_RATE,
-            help="highest rate; it falls along a cosine (default: %(default)s)"),
+        add("--learning-rate", metavar="X", type=float, help="highest rate; it falls along a "
+            f"cosine (default: {LEARNING_RATE}; {FINE_TUNING['learning_rate']} with --start-from)"),
         add("--patience", metavar="N", type=int, help="epochs without improvement before training "
             "stops (default: half of --epochs, at least 10)"),
         add("--seed", metavar="N", type=int, default=0,
             help="the same seed gives the same weights (default: %(default)s)"),
         add("--synthetic-share", metavar="X", type=float, help="synthetic digits to mix in, "
-            f"relative to the others, 10,000 to 40,000; 0 for none (default: {shares})"),
-        add("--nondigits", metavar="N", type=int, default=NONDIGITS, help="non-digits to mix "
-            "in, so that the network learns to doubt them; at most a quarter of the digits, 0 for "
-            "none (default: %(default)s)"),
+            f"relative to the others, 10,000 to 40,000; 0 for none (default: {shares}; none with "
+            "--start-from)"),
+        add("--nondigits", metavar="N", type=int, help="non-digits to mix in, so that the "
+            "network learns to doubt them; at most a quarter of the digits, 0 for none (default: "
+            f"{NONDIGITS}; none with --start-from)"),
         add("--model", choices=SYNTHETIC_SHARES, default="dense",
             help="network to train (default: %(default)s)"),
         add("--ensemble", metavar="N", type=int, default=1, help="train N networks and save one "
             "model that averages their probabilities (default: %(default)s)"),
         add("--teacher", metavar="MODEL", help="distil this model: learn its soft targets instead "
             "of the labels"),
-        add("--start-from", metavar="MODEL", help="fine-tune this model on MNIST and --data-dir "
-            "together, at a tenth of the learning rate"),
+        add("--start-from", metavar="MODEL", help="fine-tune this model on --data-dir, and on "
+            "some of MNIST so that it forgets nothing"),
         add("--resume", action="store_true",
             help="continue an interrupted run; give it the same flags"),
         add("--distributed", action="store_true",

@@ -51,7 +51,10 @@ def read_digits(image: Picture, predict: Predict) -> list[Digit]:
     """
     ((digits,),) = read_chunks([[as_image(image)]], predict)
     if isinstance(digits, Exception):
-        raise digits
+        try:
+            raise digits
+        finally:
+            del digits  # else the error and this frame, with the picture, would keep each other
     return digits
 
 

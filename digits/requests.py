@@ -9,6 +9,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 
 MAX_BODY = 16 * 2**20  # bytes of a request: a phone's photo in base64
 MAX_IMAGES = 32  # in one request
+MAX_PARTS = 1000  # of JSON or a form, as Werkzeug has it for multipart: each takes memory
 MAX_DISCARDED = 4 * MAX_BODY  # bytes of a refused request that are received and thrown away
 CHUNK = 2**16  # bytes to receive at a time
 STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")  # from the URL-safe alphabet
@@ -47,8 +48,10 @@ def parse_request() -> Question:
     if len(body) >= MAX_BODY:
         raise RequestEntityTooLarge
     if kind == "application/json" or body.lstrip()[:1] in (b"{", b"["):
+        require_few(body, b'[{"')
         return parse_json()
     if kind == "application/x-www-form-urlencoded":
+        require_few(body, b"&")
         return parse_form()
     if kind.startswith("image/") or kind == "application/octet-stream":
         return Question([body], preview=is_true(request.args.get("preview")))
@@ -56,6 +59,12 @@ def parse_request() -> Question:
         "Expected a Content-Type of application/json, multipart/form-data or image/png (or "
         f"another picture's), got {kind or 'none'}."
     )
+
+
+def require_few(body: bytes, marks: bytes) -> None:
+    """Raise BadRequest if a body has very many of the characters that begin its parts."""
+    if sum(body.count(mark) for mark in marks) > MAX_PARTS:
+        raise BadRequest(f"Expected a request of at most {MAX_PARTS} parts.")
 
 
 def is_true(text: str | None) -> bool:

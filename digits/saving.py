@@ -18,6 +18,7 @@ from keras import layers
 
 from digits.atomic import replacing
 from digits.dense_numpy import require_model
+from digits.model_files import require_plain
 from digits.networks import as_classifier, require_digits
 
 KERAS_2 = ", saved by Keras 2."
@@ -125,6 +126,33 @@ def _export(model, path):
         path.write_bytes(converter.convert())
 
 
+def store_as_float16(path: Path | str) -> None:
+    """Rewrite a .h5 model with its weights in half the space; Keras loads them as float32.
+
+    Raises:
+        OSError: it cannot be read or written; the file is then unchanged.
+    """
+    path = Path(path)
+    with (
+        _explained(path),
+        replacing(path) as new,
+        h5py.File(path) as old,
+        h5py.File(new, "w") as file,
+    ):
+
+        def copy(name, item):
+            if isinstance(item, h5py.Group):
+                copied = file.require_group(name)
+            else:
+                values = item[()]
+                dtype = "float16" if values.dtype == "float32" else values.dtype
+                copied = file.create_dataset(name, data=values.astype(dtype))
+            copied.attrs.update(item.attrs)
+
+        copy("/", old)
+        old.visititems(copy)
+
+
 def load_trained_model(path: Path | str) -> keras.Model:
     """Load a model that `save_trained_model` wrote; no code in a .h5 or .keras file is run.
 
@@ -135,6 +163,7 @@ def load_trained_model(path: Path | str) -> keras.Model:
         ValueError: it cannot be loaded; the message says why, and which version of Keras saved it.
     """
     require_model(path)
+    require_plain(path)
     path = Path(path)
     if path.suffix in EXPORTED:
         raise ValueError(

@@ -23,10 +23,10 @@ from digits.papers import (
 )
 
 LAYOUTS = (  # share, layout
-    (0.22, layouts.large_digit),
-    (0.20, layouts.number),
-    (0.23, layouts.rows),
-    (0.10, layouts.grid),
+    (0.28, layouts.large_digit),
+    (0.18, layouts.number),
+    (0.20, layouts.rows),
+    (0.09, layouts.grid),
     (0.05, layouts.form),
     (0.06, decoys.prose),
     (0.06, decoys.large_sign),

@@ -12,7 +12,8 @@ from pathlib import Path
 import keras
 
 from digits.cores import in_processes
-from digits.files import find_pictures, open_picture
+from digits.decoding import open_file
+from digits.files import find_pictures
 from digits.networks import predict_images
 from digits.reading import DOUBT, as_text, read_chunks
 
@@ -102,8 +103,8 @@ def _explain(names, model, output):
     """Draw the first pictures, where Matplotlib is installed."""
     pictures = {}
     for path in itertools.islice(find_pictures(names), EXPLAINED):
-        with contextlib.suppress(ValueError):  # the table says what is wrong with it
-            pictures[path] = open_picture(path)
+        with contextlib.suppress(ValueError, OSError):  # the table says what is wrong with it
+            pictures[path] = open_file(path)
     if not pictures:
         return
     try:

@@ -34,7 +34,8 @@ from digits.finder_targets import BOX_UNIT, TARGETS, draw_batches
 CHANNELS = (16, 24, 40, 56)  # at strides 2, 4, 8 and 16
 HEAD = 24
 OUTPUTS = 19
-STEPS = 13_000
+STEPS = 14_000
+SHUFFLED = 150  # batches, of about five chunks
 EPOCH = 500  # steps, after which the weights are saved
 PEAK_RATE = 3e-3
 MOMENTUM = 0.99
@@ -78,14 +79,15 @@ def finder_loss(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     boxes, guesses = (
         tf.gather_nd(values, owned) for values in (targets[..., 6:11], outputs[..., 5:9])
     )
-    digits, logits = (
-        tf.gather_nd(values, central) for values in (targets[..., 11], outputs[..., 9:])
+    digits, share, logits = (
+        tf.gather_nd(values, central)
+        for values in (targets[..., 11], heat * weight, outputs[..., 9:])
     )
     return (
         _ink_loss(targets[..., :4], seen, outputs[..., :4])
         + 4 * _centre_loss(heat, outputs[..., 4], seen[..., 0])
         + 0.5 * _box_loss(boxes[:, :4], boxes[:, 4], guesses)
-        + 0.3 * _digit_loss(digits, tf.gather_nd(heat, central), logits)
+        + 0.5 * _digit_loss(digits, share, logits)
     )
 
 
@@ -130,21 +132,24 @@ def batches(seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield batches without end, drawn by the other cores.
 
     Yields:
-        pictures float32 (n, h, w, 3) and targets float32 (n, h / 2, w / 2, TARGETS).
+        pictures float16 (n, h, w, 3) and targets float16 (n, h / 2, w / 2, TARGETS).
     """
     for chunk in in_processes(draw_batches, ((seed, number) for number in itertools.count())):
         for pictures, targets in chunk:
-            yield standardise(pictures.astype("float32")), targets.astype("float32")
+            yield standardise(pictures.astype("float32")).astype("float16"), targets
 
 
 def as_dataset(seed: int) -> tf.data.Dataset:
-    """Return the batches as Keras takes them."""
+    """Return the batches as float32, shuffled so that neighbours show different scenes."""
     signature = (
-        tf.TensorSpec((None, None, None, 3), tf.float32),
-        tf.TensorSpec((None, None, None, TARGETS), tf.float32),
+        tf.TensorSpec((None, None, None, 3), tf.float16),
+        tf.TensorSpec((None, None, None, TARGETS), tf.float16),
     )
-    return tf.data.Dataset.from_generator(
+    dataset = tf.data.Dataset.from_generator(
         functools.partial(batches, seed), output_signature=signature
+    )
+    return dataset.shuffle(SHUFFLED, seed).map(
+        lambda *batch: [tf.cast(part, tf.float32) for part in batch]
     )
 
 

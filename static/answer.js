@@ -1,5 +1,7 @@
 // Shows an answer: the number, how sure the network is, and the details of one digit.
 
+import { offer } from "./correct.js";
+
 const number = document.getElementById("number");
 const words = document.getElementById("words");
 const boxes = document.getElementById("boxes");
@@ -105,6 +107,7 @@ function showDetails(digit) {
     item.querySelector(".bar").style.width = `${value * 100}%`;
     item.querySelector(".value").textContent = digit ? percent(value) : "";
   });
+  offer(digit);
   document.getElementById("seen").classList.toggle("empty", !digit);
   if (digit) preview.src = digit.preview;
   else preview.removeAttribute("src");

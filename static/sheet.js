@@ -3,6 +3,7 @@
 export const [WIDTH, HEIGHT] = [960, 720]; // in pixels of the sheet, as the canvas has them
 const ERASER = 90; // pixels wide
 const SENT = 0.5; // size of a written sheet when it is sent
+const SMALLEST = 8; // pixels of a picture's side after a crop
 
 let marks = []; // what is on the sheet, the lowest first: strokes and a picture
 const past = []; // the marks before each change
@@ -10,6 +11,7 @@ const past = []; // the marks before each change
 export const isEmpty = () => marks.length === 0;
 export const canUndo = () => past.length > 0;
 export const hasPicture = () => marks.some((mark) => mark.picture);
+export const isPicture = () => marks.length === 1 && Boolean(marks[0].picture); // without ink on it
 
 function change(next) {
   past.push(marks);
@@ -25,12 +27,25 @@ export function continueStroke(point) {
   marks.at(-1).points.push(point);
 }
 
-// Without a file to send, the picture is re-encoded.
-export function place(picture, file) {
+// Without a file to send, the picture is re-encoded. A frame of the camera can replace the one before it for good.
+export function place(picture, file, canUndo = true) {
   const scale = Math.min(WIDTH / picture.width, HEIGHT / picture.height);
   const [width, height] = [picture.width * scale, picture.height * scale];
   const frame = { left: (WIDTH - width) / 2, top: (HEIGHT - height) / 2, width, height };
-  change([{ picture, file, frame }]);
+  if (canUndo) change([{ picture, file, frame }]);
+  else marks = [{ picture, file, frame }];
+}
+
+// Cuts the picture to edges on the sheet, left, top, right and bottom; returns false if hardly anything would be left.
+export async function crop([left, top, right, bottom]) {
+  const { picture, frame } = marks[0];
+  const scale = picture.width / frame.width;
+  const across = (x) => Math.round(Math.min(Math.max(x - frame.left, 0), frame.width) * scale);
+  const down = (y) => Math.round(Math.min(Math.max(y - frame.top, 0), frame.height) * scale);
+  const [width, height] = [across(right) - across(left), down(bottom) - down(top)];
+  if (Math.min(width, height) < SMALLEST) return false;
+  place(await createImageBitmap(picture, across(left), down(top), width, height), null);
+  return true;
 }
 
 export function clear() {

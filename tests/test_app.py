@@ -535,7 +535,12 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(model_path, seven):
 
 
 @pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.slow)])
-def test_the_description_is_true_to_the_letter(address, count):
+def test_the_description_is_true_to_the_letter(model_path, tmp_path, count):
+    with serve("--model", str(model_path), "--collect", str(tmp_path)) as (address, _):
+        check_description(address, count)
+
+
+def check_description(address, count):
     run = [sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/schemathesis.toml"]
     run += ["run", f"http://{address}/openapi.json", "--max-examples", str(count), "--seed", "1"]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)

@@ -9,7 +9,7 @@ from digits.augment import (
     DigitAccuracy,
     augment,
     augmentation_strength,
-    soften,
+    soft_targets,
     targets,
 )
 from digits.batches import Batches, Pictures, batch_indices
@@ -57,10 +57,18 @@ def test_a_batch_has_the_images_of_its_indices_and_their_labels(digits, monkeypa
 def test_soft_targets_are_the_fourth_root_of_the_odds():
     sure = np.zeros((1, 10), "float32")
     sure[0, :3] = 0.9999, 1e-4 - 1e-8, 1e-8
-    soft = soften(sure).numpy()
+    soft = soft_targets(sure, np.eye(10, dtype="float32")[:1]).numpy()
     assert soft.sum() == pytest.approx(1) and (soft > 0).all()
     assert soft[0, 0] / soft[0, 1] == pytest.approx(10, rel=1e-3)
     assert soft[0, 1] / soft[0, 2] == pytest.approx(10, rel=1e-3)
+
+
+def test_a_teacher_that_is_wrong_is_corrected_and_as_sure_as_before():
+    answer = np.array([[0.1, 0.6, 0.3, 0, 0, 0, 0, 0, 0, 0]], "float32")
+    agreed, corrected = (
+        soft_targets(answer, np.eye(10, dtype="float32")[[label]]).numpy()[0] for label in (1, 2)
+    )
+    assert corrected[[0, 2, 1, *range(3, 10)]] == pytest.approx(agreed)
 
 
 @pytest.mark.parametrize("teacher", [None, lambda x, training: np.eye(10, dtype="float32")[[7, 7]]])

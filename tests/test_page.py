@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from conftest import turned_by
 from PIL import Image
 from server import ROOT, serve
 
+from digits.files import open_picture
 from digits.synthetic import draw_digits
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -20,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed"),
 ]
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+CAMERA = ["--use-fake-device-for-media-stream"]  # a test pattern
 SIZES = {"desktop": (1280, 900), "laptop": (1024, 600), "phone": (390, 844), "sideways": (844, 390)}
 SEVEN = [[(0.35, 0.25), (0.65, 0.25), (0.48, 0.8)]]
 FOUR = [[(0.3, 0.2), (0.18, 0.55), (0.4, 0.55)], [(0.35, 0.3), (0.34, 0.8)]]
@@ -36,7 +39,7 @@ def address():
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as engine:
-        chromium = engine.chromium.launch(executable_path=BROWSER, args=QUIET)
+        chromium = engine.chromium.launch(executable_path=BROWSER, args=QUIET + CAMERA)
         yield chromium
         chromium.close()
 
@@ -233,3 +236,77 @@ def test_an_eight_takes_an(page):
     }"""
     assert page.evaluate(describe, 8) == "Looks like an 8, >99.9 % sure."
     assert page.evaluate(describe, 1) == "Looks like a 1, >99.9 % sure."
+
+
+def test_example_pictures_are_read(page):
+    for name, text in {"marker": "8", "number": "2026", "slate": "3"}.items():
+        page.get_by_role("button", name=f"Example: {name}").click()
+        expect(page, "#number", f"^{text}$")
+        page.keyboard.press("Escape")
+    expect(page, "#history", "3.*2026.*8")
+
+
+def test_a_frame_crops_a_picture_and_undo_brings_it_back(page):
+    page.get_by_role("button", name="Example: number").click()
+    expect(page, "#number", "^2026$")
+    write(page, [[(0.05, 0.2), (0.3, 0.8)]])
+    expect(page, "#number", "^2$")
+    page.get_by_role("button", name="Undo").click()
+    expect(page, "#number", "^2026$")
+    write(page, [[(0.5, 0.5), (0.5, 0.5)]])  # a tap crops nothing
+    assert page.locator("#frame").is_hidden()
+
+
+def test_the_last_answers_can_be_copied(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    for strokes in (SEVEN, FOUR + TWO):
+        write(page, strokes)
+        expect(page, "#words", "Looks like a 7" if strokes == SEVEN else "Looks like 42")
+        page.keyboard.press("Escape")
+    page.get_by_role("button", name="Copy").click()
+    expect(page, "#copy", "Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "42\n7"
+
+
+def test_corrections_can_be_downloaded(page, tmp_path):
+    write(page, FOUR + TWO)
+    expect(page, "#words", "Looks like 42")
+    labels = page.locator("#labels")
+    labels.get_by_role("button", name="9", exact=True).click()
+    expect(page, "#outcome", "Noted as a 9")
+    page.locator("#number button").nth(1).click()
+    labels.get_by_role("button", name="no digit").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download my pictures (2)").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        archive.extractall(tmp_path)
+    (nine,) = tmp_path.glob("my_digits/train/9/*.png")
+    (other,) = tmp_path.glob("my_digits/nondigits/*.png")
+    assert open_picture(nine).size == open_picture(other).size == (28, 28)
+
+
+def test_corrections_are_kept_where_the_service_collects(browser, tmp_path):
+    folder = tmp_path / "my_digits"
+    flags = "--model", str(ROOT / "mnist_dnn.h5"), "--collect", str(folder)
+    with serve(*flags) as (address, _), browser.new_page() as page:
+        page.goto(f"http://{address}/")
+        assert "kept in the folder my_digits" in page.locator("footer").inner_text()
+        write(page, SEVEN)
+        expect(page, "#words", "Looks like a 7")
+        for label in ("1", "7"):  # a slip of the finger is corrected
+            page.locator("#labels").get_by_role("button", name=label, exact=True).click()
+            expect(page, "#outcome", f"Kept in my_digits as a {label}")
+    (kept,) = [path for path in folder.rglob("*") if path.is_file()]
+    assert kept.parent == folder / "train/7" and open_picture(kept).size == (28, 28)
+
+
+def test_the_camera_is_read_until_a_picture_is_taken(page):
+    page.context.grant_permissions(["camera"])
+    page.get_by_role("button", name="Camera").click()
+    for _ in range(2):
+        with page.expect_response("**/predict"):
+            pass
+    playwright.expect(page.locator("#video")).to_be_visible()
+    page.locator("#video").click()
+    playwright.expect(page.locator("#video")).to_be_hidden()
+    assert page.locator("body.picture").count() == 1  # it is on the sheet, and can be cropped

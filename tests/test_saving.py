@@ -16,7 +16,8 @@ import tensorflow as tf
 from conftest import copy_of
 from keras import layers
 
-from digits.saving import load_trained_model, save_trained_model
+from digits.dense_numpy import load_dense
+from digits.saving import load_trained_model, save_trained_model, store_as_float16
 from digits.synthetic import draw_digits
 from mnist_dnn import build_cnn, build_dnn, build_ensemble, main, predict_images
 
@@ -32,6 +33,17 @@ def test_every_format_predicts_alike(model, digits, tmp_path, name):
     expected = predict_images(digits[0], model)
     assert predict_images(digits[0], loaded) == pytest.approx(expected, abs=1e-6)
     assert not list(tmp_path.rglob(".saving-*"))
+
+
+def test_weights_in_half_the_space_answer_nearly_alike(model, digits, tmp_path):
+    path = tmp_path / "a.h5"
+    save_trained_model(model, path)
+    size = path.stat().st_size
+    store_as_float16(path)
+    assert path.stat().st_size < 0.55 * size
+    expected = predict_images(digits[0], model)
+    assert predict_images(digits[0], load_trained_model(path)) == pytest.approx(expected, abs=5e-3)
+    assert load_dense(path)(digits[0]) == pytest.approx(expected, abs=5e-3)
 
 
 class Interrupted(keras.Sequential):

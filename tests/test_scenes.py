@@ -144,12 +144,17 @@ def test_targets_hold_the_box_of_each_digit(scenes):
         assert (nearest <= 1).all()  # half a cell, where a digit ends within one
 
 
+def written(owner, labels, pixels, ink=0, paper=255):
+    """Return a View of digits of one colour on paper of another."""
+    picture = np.where(owner[..., None] > 0, ink, paper).repeat(3, axis=2).astype("uint8")
+    cover = (255 * (owner > 0)).astype("uint8")
+    return View(picture, cover, owner, np.array(labels), np.array(pixels))
+
+
 def test_each_digit_weighs_as_much_and_has_its_centre_in_its_middle():
     owner = np.zeros((64, 64), "uint8")
     owner[4:24, 6:16], owner[30:60, 30:50] = 1, 2
-    pixels = np.array([200, 600])
-    blank = np.zeros((64, 64, 3), "uint8")
-    targets = targets_of(View(blank, owner, owner, np.array([3, 7]), pixels))
+    targets = targets_of(written(owner, [3, 7], [200, 600]))
     assert targets.shape == (32, 32, TARGETS) and targets[..., 10].sum() == pytest.approx(2)
     assert targets[7, 5, 5] > 0.9 and targets[22, 20, 5] > 0.9
     assert targets[7, 5, 11] == 3 and targets[22, 20, 11] == 7
@@ -160,17 +165,24 @@ def test_each_digit_weighs_as_much_and_has_its_centre_in_its_middle():
 def test_a_digit_of_which_little_is_seen_is_not_trained_on():
     owner = np.zeros((32, 32), "uint8")
     owner[:10, :10] = 1
-    blank = np.zeros((32, 32, 3), "uint8")
-    targets = targets_of(View(blank, owner, owner, np.array([3]), np.array([400])))
+    targets = targets_of(written(owner, [3], [400]))
     assert not targets[..., 5].any() and not targets[..., 10].any()
     assert not targets[:5, :5, 4].any() and targets[6:, 6:, 4].all()
+
+
+def test_a_digit_that_nobody_would_see_is_not_trained_on():
+    owner = np.zeros((32, 32), "uint8")
+    owner[4:24, 8:20] = 1
+    for paper, trained in ((120, True), (103, False)):
+        targets = targets_of(written(owner, [0], [240], ink=100, paper=paper))
+        assert bool(targets[..., 5].any()) == trained
+        assert targets[4:10, 5:9, 4].all() == trained
 
 
 def test_a_digit_too_large_to_be_seen_whole_has_ink_alone():
     owner = np.zeros((160, 160), "uint8")
     owner[2:158, 60:90] = 1
-    blank = np.zeros((160, 160, 3), "uint8")
-    targets = targets_of(View(blank, 255 * owner, owner, np.array([1]), np.array([4680])))
+    targets = targets_of(written(owner, [1], [4680]))
     assert targets[..., :4].sum() == 4680 and targets[..., 4].all()
     assert not targets[..., 5].any() and not targets[..., 10].any()
 

@@ -1,0 +1,24 @@
+"""Fine-tune a network on a few pictures of one's own, without losing what it could read before."""
+
+import numpy as np
+
+from digits.augment import NO_DIGIT
+from digits.batches import Pictures
+from digits.folders import load_nondigits
+
+HELD_OUT = 1 / 3  # of one's own pictures: ten of thirty show whether anything was learned
+REHEARSED = 8000  # of MNIST's pictures: enough to remember it, and seen within two minutes
+OWN_SHARE = 0.05  # of their number: one's own pictures, repeated
+
+
+def add_own_nondigits(pictures: Pictures, data_dir: str) -> Pictures:
+    """Add the pictures in `data_dir/nondigits`, labelled as non-digits."""
+    images = load_nondigits(data_dir)
+    return pictures + Pictures(images, np.full(len(images), NO_DIGIT, "uint8"))
+
+
+def rehearse(mnist: Pictures, own: Pictures, seed: int) -> Pictures:
+    """Return some of MNIST's pictures and all own ones, repeated to at least OWN_SHARE of them."""
+    chosen = np.random.default_rng(seed).permutation(len(mnist))[:REHEARSED]
+    times = -(-int(OWN_SHARE * len(chosen)) // max(len(own), 1))
+    return mnist.select(chosen) + own.select(np.tile(np.arange(len(own)), times))

@@ -1,0 +1,83 @@
+"""A person's odd handwriting is learned from few pictures, and nothing is forgotten."""
+
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import save_folders
+
+from digits.augment import NO_DIGIT
+from digits.batches import Pictures
+from digits.collection import Collection
+from digits.fine_tuning import REHEARSED, add_own_nondigits, rehearse
+from digits.folders import load_image_folders
+from digits.pen import draw, follow, load_templates, press
+from mnist_dnn import load_data, main
+
+ROOT = Path(__file__).parents[1]
+NO_TEST_FOLDER = r"ignore:[\s\S]*there is no test folder"
+LOOPED = "7: 10,15 35,5 50,20 35,32 25,18 50,8 85,10! 55,50 45,95!\n"  # begins with a loop
+
+
+@pytest.fixture
+def looped_sevens(tmp_path):
+    """Thirty sevens of one person, which the bundled model often takes for nines."""
+    (tmp_path / "strokes.txt").write_text(LOOPED)
+    rng = np.random.default_rng(0)
+    paths = follow(load_templates(tmp_path / "strokes.txt"), np.zeros(30, int), rng)
+    collection = Collection(tmp_path / "my_digits")
+    for pixels in draw(paths, press(30, rng)):
+        collection.keep(pixels, "7")
+    return collection.root
+
+
+@pytest.mark.filterwarnings(NO_TEST_FOLDER)
+def test_a_third_of_ones_own_pictures_is_held_out(looped_sevens):
+    _, (images, labels), (held_out, _) = load_data(str(looped_sevens), test_share=1 / 3)
+    assert len(images) == 20 and len(held_out) == 10 and set(labels) == {7}
+    assert not {image.tobytes() for image in images} & {image.tobytes() for image in held_out}
+
+
+def test_own_pictures_are_a_twentieth_at_least(digits):
+    mnist, own = Pictures(*digits), Pictures(digits[0][:7], digits[1][:7])
+    mixed = rehearse(mnist, own, seed=0)
+    assert len(mixed) == 400 + 21 and sorted(mixed.labels[:400]) == sorted(digits[1])
+    large = mnist.select(np.arange(10 * REHEARSED) % 400)
+    assert len(rehearse(large, own, seed=0)) == pytest.approx(1.05 * REHEARSED, abs=7)
+
+
+def test_own_nondigits_are_learned_as_such(tmp_path, digits):
+    save_folders(tmp_path / "train", *(part[:20] for part in digits))
+    training = Pictures(*digits)
+    assert len(add_own_nondigits(training, str(tmp_path))) == 400  # there are none
+    Collection(tmp_path).keep(digits[0][0], "none")
+    images, labels = add_own_nondigits(training, str(tmp_path)).gather()
+    assert labels.tolist() == [*digits[1], NO_DIGIT] and np.array_equal(images[-1], digits[0][0])
+
+
+@pytest.mark.filterwarnings(NO_TEST_FOLDER)
+def test_a_folder_of_nondigits_is_no_digit(tmp_path, digits):
+    save_folders(tmp_path, *(part[:200] for part in digits))
+    Collection(tmp_path).keep(digits[0][300], "none")
+    training, test = load_image_folders(tmp_path)
+    assert len(training[1]) + len(test[1]) == 200
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("mnist")
+def test_odd_sevens_are_learned_within_two_minutes(looped_sevens, tmp_path, capsys):
+    output = tmp_path / "mnist_dnn.h5"
+    output.write_bytes((ROOT / "mnist_dnn.h5").read_bytes())
+    flags = ["--start-from", str(output), "--output", str(output)]
+    began = time.process_time()
+    assert main([*flags, "--data-dir", str(looped_sevens)]) == 0
+    assert time.process_time() - began < 2 * 120  # of two cores
+    printed = capsys.readouterr().out
+    (after, before), (mnist_after, mnist_before) = (
+        map(float, pair)
+        for pair in re.findall(r"accuracy ([\d.]+)% \(before: ([\d.]+)%\)", printed)
+    )
+    assert after >= before + 20 and mnist_after > mnist_before - 0.15
+    assert f"Saved {output}\n" in printed
