@@ -7,7 +7,6 @@ Nothing that people send is stored or logged, unless `--collect` names a folder 
 they correct. `create_app` also runs on any other WSGI server.
 """
 
-import argparse
 import contextlib
 import ctypes
 import os
@@ -38,8 +37,8 @@ from digits.collection import Collection
 from digits.live_model import LiveModel
 from digits.reading import Predict
 from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
+from digits.service_options import MODEL, as_environment, parse_arguments
 
-MODEL = "mnist_dnn.h5"
 THREADS = 256  # of each worker; most of them wait for slow clients
 HEADER_DEADLINE = 10_000  # milliseconds for a client to send its headers
 MMAP_THRESHOLD, ARENA_MAX = -3, -8  # names of malloc.h
@@ -193,37 +192,6 @@ def create_app(model_path: Path | str | None = None) -> Flask:
     return app
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Return the flags; the environment can set their defaults."""
-    parser = argparse.ArgumentParser(
-        description="Read digits over HTTP.",
-        epilog="Defaults come from MNIST_HOST, MNIST_PORT or PORT, MNIST_MODEL, "
-        "MNIST_ALLOW_ORIGIN and MNIST_COLLECT in the environment.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    default = os.environ.get
-    flag = parser.add_argument
-    flag("--host", default=default("MNIST_HOST", "127.0.0.1"), help="address to listen on")
-    port = default("MNIST_PORT") or default("PORT") or 5000
-    flag("--port", default=port, type=int, help="port to listen on")
-    flag("--model", default=default("MNIST_MODEL", MODEL), help="trained network to read with")
-    flag("--workers", default=1, type=int, help="processes, each with a copy of the model")
-    flag("--allow-origin", nargs="+", default=default("MNIST_ALLOW_ORIGIN", "").split(),
-        metavar="URL", help="sites whose pages may use the API, * for all")  # fmt: skip
-    flag("--trusted-hosts", nargs="+", default=default("MNIST_TRUSTED_HOSTS", "").split(),
-        metavar="NAME", help="names of this host to answer to, otherwise to all")  # fmt: skip
-    flag("--trust-saved-model", action="store_true",
-        help="serve a SavedModel folder, which is a program and may do anything")  # fmt: skip
-    flag("--collect", default=default("MNIST_COLLECT", ""), metavar="FOLDER",
-        help="keep the digits that people correct in this folder, to train on")  # fmt: skip
-    args = parser.parse_args(argv)
-    if not 0 < args.port < 2**16:
-        parser.error("--port is 1 to 65535")
-    if args.workers < 1:
-        parser.error("--workers is 1 or more")
-    return args
-
-
 def resolve(host: str, port: int) -> str:
     """Return a host's IP address, after checking that the port is free.
 
@@ -261,12 +229,7 @@ def main(argv: list[str] | None = None) -> None:
             f"Error: cannot listen on {args.host}:{args.port} ({error}). "
             "Try another --port, or another --host."
         )
-    os.environ["MNIST_MODEL"] = args.model  # for the workers
-    os.environ["MNIST_ALLOW_ORIGIN"] = " ".join(args.allow_origin)
-    os.environ["MNIST_TRUSTED_HOSTS"] = " ".join(args.trusted_hosts)
-    if args.trust_saved_model:
-        os.environ["MNIST_TRUST_SAVED_MODEL"] = "1"
-    os.environ["MNIST_COLLECT"] = args.collect
+    os.environ.update(as_environment(args))  # for the workers
     reachable = "localhost" if address in ("0.0.0.0", "::") else args.host
     threading.Thread(target=announce, args=(reachable, args.port), daemon=True).start()
     serve(address, args.port, args.workers)

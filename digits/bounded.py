@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from digits.files import open_picture, open_undecoded, upright
+from digits.files import open_header, open_picture, upright
 from digits.headers import count_scans, is_light
 
 ROOT = Path(__file__).parents[1]
@@ -119,7 +119,7 @@ def _turn() -> Iterator[None]:
 
 
 def _longest(data):
-    with open_undecoded(io.BytesIO(data)) as image:
+    with open_header(io.BytesIO(data)) as image:
         return max(image.size)
 
 

@@ -43,7 +43,7 @@ def correct() -> Response:
     kept = collection()
     if not kept:
         raise Forbidden("Pictures are not kept here. Start app.py with --collect FOLDER.")
-    label = request.args.get("label")
+    label = request.args.get("label", "")
     if label not in LABELS:
         raise BadRequest("Expected ?label= with 0 to 9, or with none where there is no digit.")
     try:

@@ -70,11 +70,11 @@ def open_picture(file: str | Path | BinaryIO) -> Image.Image:
 
     Raises:
         ValueError: the file is missing, not a picture of one of the KINDS, damaged, compressed by
-            run lengths, or has more than MAX_PIXELS; or it is HEIC and pillow-heif is not
-            installed. The message says which.
+            run lengths, or has more than MAX_PIXELS; or it is HEIC and pillow-heif is missing. The
+            message says which.
     """
     try:
-        with open_undecoded(file) as image:
+        with open_header(file) as image:
             problem = _problem(image)
             if not problem:
                 image.draft(None, (LARGE, LARGE))
@@ -106,12 +106,11 @@ def _problem(image):
     return ""
 
 
-def open_undecoded(file: str | Path | BinaryIO) -> Image.Image:
+def open_header(file: str | Path | BinaryIO) -> Image.Image:
     """Open a picture without decoding it; HEIC where pillow-heif is installed.
 
     Raises:
-        UnknownKindError: there is no decoder for it.
-        OSError: it cannot be read.
+        UnknownKindError: it is not a picture of one of the KINDS.
     """
     try:
         return Image.open(file, formats=PICTURE_FORMATS)

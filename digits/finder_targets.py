@@ -115,7 +115,7 @@ def targets_of(view: View) -> np.ndarray:
     owner = _cells(view.owner).max(-1).astype(int)
     boxes = owned_boxes(view.owner, len(view.labels))
     here = np.bincount(view.owner.ravel(), minlength=len(boxes) + 1)[1:]
-    for index in np.flatnonzero(here):
+    for index in np.flatnonzero(here).tolist():
         box, mine = boxes[index], owner == index + 1
         if not is_legible(view, box, index + 1):
             left, top, right, bottom = box // 2

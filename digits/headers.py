@@ -3,9 +3,7 @@
 import io
 import struct
 
-from PIL import Image
-
-from digits.files import PICTURE_FORMATS
+from digits.files import open_header
 
 LIGHT_PIXELS = 2**22
 LIGHT_JPEG = 2**24  # pixels: a phone's photo is decoded at a fraction of its size
@@ -32,7 +30,7 @@ def is_light(data: bytes) -> bool:
     if not all(check(data) for start, check in CHECKS.items() if data.startswith(start)):
         return False
     try:
-        with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as image:
+        with open_header(io.BytesIO(data)) as image:
             pixels, packed = image.width * image.height, image.info.get("compression", "raw")
     except Exception:  # Pillow raises almost anything on a broken file
         return True
