@@ -262,13 +262,14 @@ def _keep_best_epoch(model, best):
 
 def plot_history(history: keras.callbacks.History) -> "Figure":
     """Plot accuracy and loss by epoch: training dashed, validation solid, the best epoch marked."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+
+    from digits.plots import Plot
 
     values = history.history
     epochs = np.arange(1, len(values["loss"]) + 1)
     best = int(np.argmin(values["val_loss"]))
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Plot(figsize=(11, 4.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss")):
         validation = values[f"val_{name}"]
         axes.plot(epochs, values[name], "--", color="C0", label="training (augmented)")
@@ -296,7 +297,6 @@ def predict_pil_image(image: Picture, model: keras.Model) -> tuple[int, np.ndarr
 
     Raises:
         NoDigitError: no digit, or several, stand out from the background.
-        TypeError: it is neither a PIL image nor such an array.
     """
     found = predict_digits(image, model)
     if len(found) > 1:

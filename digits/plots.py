@@ -1,5 +1,6 @@
 """Plots other than the training curves, as figures without pyplot: no window, no global state."""
 
+import io
 from pathlib import Path
 
 import keras
@@ -16,6 +17,15 @@ from digits.reading import read_digits
 MISTAKES = 24  # shown at most
 
 
+class Plot(Figure):
+    """A figure that Jupyter shows without pyplot."""
+
+    def _repr_png_(self):
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=80)
+        return file.getvalue()
+
+
 def plot_mistakes(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Draw the confusion matrix beside the most confident mistakes.
 
@@ -27,7 +37,7 @@ def plot_mistakes(images: np.ndarray, labels: np.ndarray, probabilities: np.ndar
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     mistakes = np.flatnonzero(predicted != labels)
     mistakes = mistakes[np.argsort(-confidence[mistakes])][:MISTAKES]
-    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    figure = Plot(figsize=(13, 5.6), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.15))[0]
     title = f"Test accuracy {accuracy(probabilities, labels):.2%}"
     _draw_confusion(left.subplots(), labels, predicted, title)
@@ -66,7 +76,7 @@ def plot_explanations(pictures: dict[str, Image.Image], model: keras.Model) -> F
         A figure with a row for each digit found, and one for each picture without a digit.
     """
     rows = [row for name, picture in pictures.items() for row in _rows(name, picture, model)]
-    figure = Figure(figsize=(8, 1.9 * len(rows)), layout="constrained")
+    figure = Plot(figsize=(8, 1.9 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1.25, 1, 1.6))
     for (left, middle, right), (name, picture, digit, problem) in zip(grid, rows):
         left.set_title(Path(name).name, fontsize=9)

@@ -2,7 +2,7 @@ import keras
 from matplotlib.figure import Figure
 from PIL import Image
 
-from digits.plots import plot_explanations, plot_mistakes
+from digits.plots import Plot, plot_explanations, plot_mistakes
 from mnist_dnn import plot_history, predict_images
 
 
@@ -34,3 +34,7 @@ def test_explanations_draw_digits_and_refusals(model, legible, tmp_path):
     assert f"{legible[1][0]}, " in figure.axes[2].get_title()
     assert "No digit" in figure.axes[5].texts[0].get_text()
     figure.savefig(tmp_path / "explained.png")
+
+
+def test_jupyter_shows_a_plot_without_pyplot():
+    assert Plot()._repr_png_().startswith(b"\x89PNG")
