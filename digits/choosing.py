@@ -10,6 +10,7 @@ from digits.morphology import bounding_box
 
 SURE = 0.9  # confidence at which a first reading of one digit is accepted
 DIGIT = 0.5  # confidence that one of several digits needs, unless those beside it are sure
+FAINT = 0.3  # confidence that a digit needs which is level with a sure one, and as tall
 SEEN = 0.1  # of a digit's ink: the finder, which missed it, must see at least this much
 SAME = 0.3  # of the smaller of two boxes: if the other covers more, they share their ink
 INSIDE = 0.1  # of the ink: if less lies away from the box's sides, it may be a frame
@@ -74,10 +75,11 @@ def choose(
     Returns:
         The chosen digits, in no particular order.
     """
-    if len(first) < 2 <= len(second) and np.mean([digit.confidence for digit in second]) < SURE:
-        return first
     alone = len(first) == 1 and (agreed or first[0].confidence >= SURE)
     alone = alone and not _is_frame(first[0])
+    unsure = len(second) > 1 and np.mean([digit.confidence for digit in second]) < SURE
+    if len(first) < 2 and unsure and not alone:
+        return first
     chosen = []
     for old, new in _rivals(first, second):
         if old and new:
@@ -85,7 +87,7 @@ def choose(
             chosen += old if both[0] >= both[1] else new
         elif old and (alone or _is_seen(old[0], evidence)):
             chosen += old
-        elif new and (not alone or new[0].confidence > SURE):
+        elif new and (not alone or _is_beside(new[0], first[0], agreed)):
             chosen += new
     return chosen
 
@@ -106,6 +108,15 @@ def without_strays(digits: list[Digit]) -> list[Digit]:
         if digit.confidence > DIGIT or (others and np.mean(others) > SURE):
             kept.append(digit)
     return kept
+
+
+def _is_beside(new, digit, agreed):
+    """Return whether there is a second digit beside one that seemed to be alone."""
+    if agreed or new.confidence > SURE:
+        return new.confidence > SURE
+    lowest, highest = sorted(each.box[3] - each.box[1] for each in (new, digit))
+    shared = min(new.box[3], digit.box[3]) - max(new.box[1], digit.box[1])
+    return new.confidence > FAINT and shared > lowest / 2 and highest < 2 * lowest
 
 
 def _rivals(first, second):

@@ -16,7 +16,7 @@ from digits.synthetic import digit_templates
 
 INPUT_SHAPES = (784,), (28, 28), (28, 28, 1), (1, 28, 28)
 SAMPLES = 300  # synthetic digits to measure with
-GAIN = 0.02  # of the Brier score, 0-2: the least by which another form has to be better
+GAIN = 0.02  # of accuracy: by which another form has to be better than a clear one
 CLEAR = 0.85  # a score above this is of a network that is not trained yet: 0.9 is guessing
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's training pixels, in 0-1
 
@@ -66,9 +66,9 @@ def measure(network: Network, assumed: Pixels) -> Form:
     forms = [_try(network, assumed, images, labels)]
     others = [kind for kind in (*BRIGHT, *map(Pixels.dark, BRIGHT)) if kind != assumed]
     forms += [_try(network, kind, images, labels) for kind in others]
-    score, best = min(forms, key=lambda form: form[0])
-    first, form = forms[0]
-    if score < min(first - GAIN, CLEAR):
+    (score, accuracy, best), (first, usual, form) = min(forms, key=lambda each: each[0]), forms[0]
+    if best.clear and score < first and (not form.clear or accuracy > usual + GAIN):
+        # not for a lower score alone: too large a scale only makes answers more sure
         form = best
         warnings.warn(
             f"This model wants pixels {form.pixels.name}, as measured on {SAMPLES} synthetic "
@@ -89,12 +89,13 @@ def _samples():
 
 
 def _try(network, pixels, images, labels):
-    """Return the Brier score with these pixels, and the form."""
+    """Return the Brier score and the accuracy with these pixels, and the form."""
     answers = np.asarray(network(pixels.of(images)), "float32")
     kind = kind_of(answers)
     errors = as_probabilities(answers, kind) - np.eye(10)[labels]
     score = float((errors**2).sum(axis=1).mean())
-    return score if np.isfinite(score) else 2.0, Form(pixels, kind, score < CLEAR)
+    accuracy = float((answers.argmax(axis=1) == labels).mean())
+    return score if np.isfinite(score) else 2.0, accuracy, Form(pixels, kind, score < CLEAR)
 
 
 def kind_of(outputs: np.ndarray) -> str:

@@ -113,20 +113,22 @@ def as_text(digits: Sequence[Digit]) -> str:
     return "\n".join("".join(str(digit.probabilities.argmax()) for digit in row) for _, row in rows)
 
 
-def first_reading(source: Source) -> tuple[Reading | Exception, bool]:
+def first_reading(source: Source) -> tuple[Reading | Exception, bool | None]:
     """Find digits by the classical path.
 
     Returns:
         The reading, empty if there is no digit, or the error if there is no picture; and whether
-        it is one digit and the learned finder agrees.
+        it is one digit and the learned finder agrees, None if it is not to be asked.
     """
     try:
         image = _opened(source)
         reading, contrast = examine(image)
     except NoDigitError:
-        return [], False
+        return [], False if load_weights() else None
     except (ValueError, OSError) as error:
-        return error, True
+        return error, None
+    if contrast is None or not load_weights():
+        return reading, None
     return reading, len(reading) == 1 and _agrees(image, contrast, reading[0][1])
 
 
@@ -159,8 +161,6 @@ def _agrees(image, contrast, box):
     On a canvas without noise the classical path is exact: there it is enough that the box holds
     all ink, is not too wide, and lies within the canvas.
     """
-    if contrast is None or not load_weights():
-        return True
     width, height = np.subtract(box[2:], box[:2])
     if contrast.noise <= CANVAS_NOISE:
         ink = Evidence(contrast.levels.clip(0), contrast.corner, contrast.scale)
@@ -197,7 +197,7 @@ def _answer(readings, predict):
 
 
 def _is_doubtful(digits, agreed):
-    if isinstance(digits, Exception):
+    if agreed is None:
         return False
     return len(digits) != 1 or digits[0].confidence < SURE or not agreed
 

@@ -34,7 +34,7 @@ from digits.finder_targets import BOX_UNIT, TARGETS, draw_batches
 CHANNELS = (16, 24, 40, 56)  # at strides 2, 4, 8 and 16
 HEAD = 24
 OUTPUTS = 19
-STEPS = 14_000
+STEPS = 30_000
 SHUFFLED = 150  # batches, of about five chunks
 EPOCH = 500  # steps, after which the weights are saved
 PEAK_RATE = 3e-3

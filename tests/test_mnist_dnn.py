@@ -370,9 +370,9 @@ def test_without_matplotlib_it_trains(folders, tmp_path, monkeypatch, capsys):
     ("flags", "message"),
     [
         (["--data-dir", "nowhere"], "nowhere"),
-        (["--output", "model.pt"], "ending in .h5, .keras or .tflite"),
+        (["--output", "model.pt"], "ending in .h5, .keras, .tflite or .onnx"),
         (["--predict", "a.png", "--weights", "nowhere.h5"], "no model at nowhere.h5"),
-        (["--convert", "a.pt"], "ending in .h5, .keras or .tflite"),
+        (["--convert", "a.pt"], "ending in .h5, .keras, .tflite or .onnx"),
         (["--output", f"{__file__}/model.h5"], "Error: "),  # before training, not after it
     ],
 )

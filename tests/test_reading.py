@@ -181,6 +181,7 @@ def ink_in(*boxes):
 
 
 LEFT, RIGHT, BOTH, UPPER = (10, 10, 40, 90), (50, 10, 80, 90), (10, 10, 80, 90), (10, 10, 40, 45)
+SMALL = (60, 40, 70, 60)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +194,8 @@ LEFT, RIGHT, BOTH, UPPER = (10, 10, 40, 90), (50, 10, 80, 90), (10, 10, 80, 90),
         ([(LEFT, 5, 0.99), (RIGHT, 1, 0.99)], [(LEFT, 5, 0.98)], [LEFT], "5"),  # a line is no ink
         ([(LEFT, 5, 0.99)], [(LEFT, 5, 0.99), (RIGHT, 2, 0.95)], [LEFT, RIGHT], "52"),
         ([(BOTH, 4, 0.6)], [(LEFT, 1, 0.5), (RIGHT, 6, 0.6)], [LEFT, RIGHT], "4"),  # writing
+        ([(LEFT, 5, 0.99)], [(LEFT, 5, 0.99), (RIGHT, 2, 0.4)], [LEFT, RIGHT], "52"),  # faint
+        ([(LEFT, 5, 0.99)], [(LEFT, 5, 0.99), (SMALL, 2, 0.4)], [LEFT, SMALL], "5"),  # a smudge
         ([], [(LEFT, 2, 0.6)], [LEFT], "2"),
         ([(LEFT, 2, 0.6)], [], [LEFT], "2"),
         ([(LEFT, 2, 0.6)], [], [], ""),  # a page edge
