@@ -80,12 +80,12 @@ def choose(
     unsure = len(second) > 1 and np.mean([digit.confidence for digit in second]) < SURE
     if len(first) < 2 and unsure and not alone:
         return first
-    chosen = []
+    chosen, only = [], len(first) == 1 and not second
     for old, new in _rivals(first, second):
         if old and new:
             both = _explained(old, evidence), _explained(new, evidence)
             chosen += old if both[0] >= both[1] else new
-        elif old and (alone or _is_seen(old[0], evidence)):
+        elif old and (alone or _is_seen(old[0], evidence) or (only and old[0].confidence > DIGIT)):
             chosen += old
         elif new and (not alone or _is_beside(new[0], first[0], agreed)):
             chosen += new
