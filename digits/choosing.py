@@ -80,7 +80,7 @@ def choose(
     unsure = len(second) > 1 and np.mean([digit.confidence for digit in second]) < SURE
     if len(first) < 2 and unsure and not alone:
         return first
-    chosen, only = [], len(first) == 1 and not second
+    chosen, only = [], len(first) == 1 and not second and not _is_frame(first[0])
     for old, new in _rivals(first, second):
         if old and new:
             both = _explained(old, evidence), _explained(new, evidence)

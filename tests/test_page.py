@@ -293,6 +293,7 @@ def test_corrections_are_kept_where_the_service_collects(browser, tmp_path):
         assert "kept in the folder my_digits" in page.locator("footer").inner_text()
         write(page, SEVEN)
         expect(page, "#words", "Looks like a 7")
+        page.wait_for_timeout(800)  # for the answer to the last stroke
         for label in ("1", "7"):  # a slip of the finger is corrected
             page.locator("#labels").get_by_role("button", name=label, exact=True).click()
             expect(page, "#outcome", f"Kept in my_digits as a {label}")
