@@ -44,7 +44,7 @@ from digits.cores import ProcessEndedError
 from digits.evaluation import Tests, choose_output, predict_tests, report
 from digits.files import Picture, open_picture
 from digits.find import Box, NoDigitError, find_digits, pil_to_mnist
-from digits.fine_tuning import HELD_OUT, add_own_nondigits, rehearse
+from digits.fine_tuning import HELD_OUT, add_own_nondigits, blend, rehearse
 from digits.folders import TEST_SHARE, Data, load_image_folders, stratified_split
 from digits.networks import (
     apply_temperature,
@@ -384,7 +384,7 @@ def fit_and_save(args: "argparse.Namespace") -> int:
         networks, history = train_networks(networks, batches, validation, checkpoints, args)
         first, networks = hosts.is_first(), hosts.detach(networks)
     if first:
-        calibrate(members(networks), *validation.gather())
+        calibrate(members(blend(networks, args.start_from)), *validation.gather())
         model = build_ensemble(networks) if len(networks) > 1 else networks[0]
         finish(model, history, tests, before, output, args)
         if all(checkpoint.finished for checkpoint in checkpoints):
