@@ -37,7 +37,7 @@ from keras import layers
 
 from digits import hosts
 from digits.atomic import reserved
-from digits.augment import NO_DIGIT, TEMPERATURE, DigitAccuracy
+from digits.augment import TEMPERATURE, DigitAccuracy
 from digits.batches import Batches, Pictures
 from digits.checkpoint import Checkpoint
 from digits.cores import ProcessEndedError
@@ -150,8 +150,7 @@ def draw_synthetic(pictures: Pictures, share: float, seed: int) -> Pictures:
 
 def label_nondigits(count: int, digits: int, seed: int) -> Pictures:
     """Draw `count` non-digits, at most a quarter of the number of digits, with their label."""
-    images = draw_nondigits(min(count, digits // 4), seed)
-    return Pictures(images, np.full(len(images), NO_DIGIT, "uint8"))
+    return Pictures.nondigits(draw_nondigits(min(count, digits // 4), seed))
 
 
 def build_dnn(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from digits.augment import augment, augmentation_strength, soft_targets, targets
+from digits.augment import NO_DIGIT, augment, augmentation_strength, soft_targets, targets
 from digits.hosts import device_shares
 
 
@@ -30,6 +30,11 @@ class Pictures:
         pictures = cls(arrays[0], labels)
         pictures.arrays, pictures.rows = arrays, rows
         return pictures
+
+    @classmethod
+    def nondigits(cls, images: np.ndarray) -> "Pictures":
+        """Label images, uint8 (n, 28, 28), as non-digits."""
+        return cls(images, np.full(len(images), NO_DIGIT, "uint8"))
 
     def __len__(self) -> int:
         return len(self.rows)

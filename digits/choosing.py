@@ -75,17 +75,18 @@ def choose(
     Returns:
         The chosen digits, in no particular order.
     """
-    alone = len(first) == 1 and (agreed or first[0].confidence >= SURE)
-    alone = alone and not _is_frame(first[0])
+    single = len(first) == 1 and not _is_frame(first[0])
+    alone = single and (agreed or first[0].confidence >= SURE)
     unsure = len(second) > 1 and np.mean([digit.confidence for digit in second]) < SURE
     if len(first) < 2 and unsure and not alone:
         return first
-    chosen, only = [], len(first) == 1 and not second and not _is_frame(first[0])
+    kept = alone or (single and not second and first[0].confidence > DIGIT)
+    chosen = []
     for old, new in _rivals(first, second):
         if old and new:
             both = _explained(old, evidence), _explained(new, evidence)
             chosen += old if both[0] >= both[1] else new
-        elif old and (alone or _is_seen(old[0], evidence) or (only and old[0].confidence > DIGIT)):
+        elif old and (kept or _is_seen(old[0], evidence)):
             chosen += old
         elif new and (not alone or _is_beside(new[0], first[0], agreed)):
             chosen += new
@@ -112,11 +113,10 @@ def without_strays(digits: list[Digit]) -> list[Digit]:
 
 def _is_beside(new, digit, agreed):
     """Return whether there is a second digit beside one that seemed to be alone."""
-    if agreed or new.confidence > SURE:
-        return new.confidence > SURE
     lowest, highest = sorted(each.box[3] - each.box[1] for each in (new, digit))
     shared = min(new.box[3], digit.box[3]) - max(new.box[1], digit.box[1])
-    return new.confidence > FAINT and shared > lowest / 2 and highest < 2 * lowest
+    level = shared > lowest / 2 and highest < 2 * lowest
+    return new.confidence > (FAINT if level and not agreed else SURE)
 
 
 def _rivals(first, second):

@@ -5,7 +5,6 @@ from werkzeug.exceptions import (
     BadRequest,
     Forbidden,
     HTTPException,
-    RequestEntityTooLarge,
     ServiceUnavailable,
     UnprocessableEntity,
     UnsupportedMediaType,
@@ -14,7 +13,7 @@ from werkzeug.exceptions import (
 from digits.bounded import Budget, BusyError, decode
 from digits.collection import LABELS, Collection, FullError
 from digits.find import pil_to_mnist
-from digits.requests import MAX_BODY
+from digits.requests import receive_body
 
 views = Blueprint("corrections", __name__)
 
@@ -72,7 +71,4 @@ def receive_picture() -> bytes:
         raise UnsupportedMediaType(
             f"Expected the picture as the body, with a Content-Type of image/png, got {kind}."
         )
-    data = request.get_data()
-    if len(data) >= MAX_BODY:
-        raise RequestEntityTooLarge
-    return data
+    return receive_body()

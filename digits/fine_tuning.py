@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 
-from digits.augment import NO_DIGIT
 from digits.batches import Pictures
 from digits.folders import load_nondigits
 from digits.saving import load_trained_model
@@ -15,8 +14,7 @@ OWN_SHARE = 0.05  # of their number: one's own pictures, repeated
 
 def add_own_nondigits(pictures: Pictures, data_dir: str) -> Pictures:
     """Add the pictures in `data_dir/nondigits`, labelled as non-digits."""
-    images = load_nondigits(data_dir)
-    return pictures + Pictures(images, np.full(len(images), NO_DIGIT, "uint8"))
+    return pictures + Pictures.nondigits(load_nondigits(data_dir))
 
 
 def rehearse(mnist: Pictures, own: Pictures, seed: int) -> Pictures:

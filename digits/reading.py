@@ -91,12 +91,8 @@ def _first_answers(readings, predict):
     whether the finder agreed at a glance.
     """
     answers = _answer([reading for reading, _ in readings], predict)
-    agreed = [agrees for _, agrees in readings]
-    if not load_weights():
-        return answers, {}
-    return answers, {
-        i: agreed[i] for i, each in enumerate(answers) if _is_doubtful(each, agreed[i])
-    }
+    pairs = zip(answers, [agreed for _, agreed in readings])
+    return answers, {i: pair[1] for i, pair in enumerate(pairs) if _is_doubtful(*pair)}
 
 
 def _first_readings(sources):
@@ -120,14 +116,15 @@ def first_reading(source: Source) -> tuple[Reading | Exception, bool | None]:
         The reading, empty if there is no digit, or the error if there is no picture; and whether
         it is one digit and the learned finder agrees, None if it is not to be asked.
     """
+    asks = load_weights() is not None
     try:
         image = _opened(source)
         reading, contrast = examine(image)
     except NoDigitError:
-        return [], False if load_weights() else None
+        return [], False if asks else None
     except (ValueError, OSError) as error:
         return error, None
-    if contrast is None or not load_weights():
+    if contrast is None or not asks:
         return reading, None
     return reading, len(reading) == 1 and _agrees(image, contrast, reading[0][1])
 
@@ -197,9 +194,7 @@ def _answer(readings, predict):
 
 
 def _is_doubtful(digits, agreed):
-    if agreed is None:
-        return False
-    return len(digits) != 1 or digits[0].confidence < SURE or not agreed
+    return agreed is not None and not (agreed and digits[0].confidence >= SURE)
 
 
 def _in_rows(digits):

@@ -37,16 +37,13 @@ def parse_request() -> Question:
 
     Raises:
         BadRequest: there is no picture in it, or not in a known form.
-        RequestEntityTooLarge: it is as long as the limit: where no length was announced, the rest
-            was cut off silently.
+        RequestEntityTooLarge: it is too long.
         UnsupportedMediaType: its Content-Type is none of those known here.
     """
     kind = request.mimetype
     if kind == "multipart/form-data":
         return parse_form()
-    body = request.get_data()
-    if len(body) >= MAX_BODY:
-        raise RequestEntityTooLarge
+    body = receive_body()
     if kind == "application/json" or body.lstrip()[:1] in (b"{", b"["):
         require_few(body, b'[{"')
         return parse_json()
@@ -59,6 +56,19 @@ def parse_request() -> Question:
         "Expected a Content-Type of application/json, multipart/form-data or image/png (or "
         f"another picture's), got {kind or 'none'}."
     )
+
+
+def receive_body() -> bytes:
+    """Return the whole body of the current request.
+
+    Raises:
+        RequestEntityTooLarge: it is as long as the limit: where no length was announced, the rest
+            was cut off silently.
+    """
+    body = request.get_data()
+    if len(body) >= MAX_BODY:
+        raise RequestEntityTooLarge
+    return body
 
 
 def require_few(body: bytes, marks: bytes) -> None:
