@@ -148,11 +148,6 @@ def draw_synthetic(pictures: Pictures, share: float, seed: int) -> Pictures:
     return Pictures(*draw_digits(count if share else 0, seed))
 
 
-def label_nondigits(count: int, digits: int, seed: int) -> Pictures:
-    """Draw `count` non-digits, at most a quarter of the number of digits, with their label."""
-    return Pictures.nondigits(draw_nondigits(min(count, digits // 4), seed))
-
-
 def build_dnn(
     hidden_units: int = 896, hidden_layers: int = 3, dropout_rate: float = 0.1
 ) -> keras.Model:
@@ -373,7 +368,8 @@ def fit_and_save(args: "argparse.Namespace") -> int:
     networks = build_networks(args)
     before = predict_tests(networks[0], tests) if args.start_from else None
     synthetic = draw_synthetic(training, args.synthetic_share, args.seed)
-    training += label_nondigits(args.nondigits, len(training) + len(synthetic), args.seed)
+    nondigits = min(args.nondigits, (len(training) + len(synthetic)) // 4)
+    training += Pictures.nondigits(draw_nondigits(nondigits, args.seed))
     batches = Batches(training, synthetic, args.batch_size, args.seed, teacher)
     checkpoints = open_checkpoints(output, networks[0], training + synthetic, args)
     if args.resume and output.exists() and not checkpoints[0].first_epoch:
@@ -383,7 +379,9 @@ def fit_and_save(args: "argparse.Namespace") -> int:
         networks, history = train_networks(networks, batches, validation, checkpoints, args)
         first, networks = hosts.is_first(), hosts.detach(networks)
     if first:
-        calibrate(members(blend(networks, args.start_from)), *validation.gather())
+        if args.start_from:
+            blend(networks[0], load_network(args.start_from), split(load_mnist()[0], args.seed)[1])
+        calibrate(members(networks), *validation.gather())
         model = build_ensemble(networks) if len(networks) > 1 else networks[0]
         finish(model, history, tests, before, output, args)
         if all(checkpoint.finished for checkpoint in checkpoints):

@@ -5,10 +5,12 @@ import numpy as np
 
 from digits.batches import Pictures
 from digits.folders import load_nondigits
-from digits.saving import load_trained_model
+from digits.metrics import is_significantly_worse
+from digits.networks import predict_images
 
 HELD_OUT = 1 / 3  # of one's own pictures: ten of thirty show whether anything was learned
 REHEARSED = 8000  # of MNIST's pictures: enough to remember it, and seen within two minutes
+SHARES = 1, 0.75, 0.5, 0.25  # of the fine-tuned weights, the rest being the old ones
 OWN_SHARE = 0.05  # of their number: one's own pictures, repeated
 
 
@@ -24,14 +26,20 @@ def rehearse(mnist: Pictures, own: Pictures, seed: int) -> Pictures:
     return mnist.select(chosen) + own.select(np.tile(np.arange(len(own)), times))
 
 
-def blend(networks: list[keras.Model], start: str | None) -> list[keras.Model]:
-    """Move fine-tuned networks halfway back, in place, to the weights in the file `start`.
+def blend(network: keras.Model, old: keras.Model, mnist: Pictures) -> None:
+    """Move a fine-tuned network back towards the old one, in place, until it reads MNIST as well.
 
-    They then keep most of what they have learned, and forget less. Source: Wortsman et al. 2022.
+    Networks between the two keep most of what was learned. Source: Wortsman et al. 2022.
+
+    Args:
+        network: started from `old`.
+        old: as it was.
+        mnist: pictures that neither was trained on.
     """
-    if start is None:
-        return networks
-    for network in networks:
-        pairs = zip(load_trained_model(start).get_weights(), network.get_weights())
-        network.set_weights([(before + after) / 2 for before, after in pairs])
-    return networks
+    images, labels = mnist.gather()
+    before, learned = predict_images(images, old), network.get_weights()
+    for share in SHARES:
+        pairs = zip(old.get_weights(), learned)
+        network.set_weights([(1 - share) * a + share * b for a, b in pairs])
+        if not is_significantly_worse(predict_images(images, network), before, labels):
+            break

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import save_folders
+from conftest import copy_of, save_folders
 
 from digits.augment import NO_DIGIT
 from digits.batches import Pictures
 from digits.collection import Collection
-from digits.fine_tuning import REHEARSED, add_own_nondigits, rehearse
+from digits.fine_tuning import REHEARSED, add_own_nondigits, blend, rehearse
 from digits.folders import load_image_folders
 from digits.pen import draw, follow, load_templates, press
+from digits.synthetic import draw_digits
 from mnist_dnn import load_data, main
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,19 @@ def test_own_nondigits_are_learned_as_such(tmp_path, digits):
     Collection(tmp_path).keep(digits[0][0], "none")
     images, labels = add_own_nondigits(training, str(tmp_path)).gather()
     assert labels.tolist() == [*digits[1], NO_DIGIT] and np.array_equal(images[-1], digits[0][0])
+
+
+def test_a_network_goes_back_as_far_as_it_has_forgotten(model):
+    mnist = Pictures(*draw_digits(1000, seed=99))
+    rng = np.random.default_rng(0)
+    learned = copy_of(model, 1)
+    blend(learned, copy_of(model, 1), mnist)
+    assert all(map(np.array_equal, learned.get_weights(), model.get_weights()))
+    noise = [rng.normal(0, 2 * w.std(), w.shape) for w in model.get_weights()]
+    learned.set_weights([w + n for w, n in zip(model.get_weights(), noise)])
+    blend(learned, copy_of(model, 1), mnist)
+    moved = [(a - w) / n for a, w, n in zip(learned.get_weights(), model.get_weights(), noise)]
+    assert np.median(moved[0]) == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.filterwarnings(NO_TEST_FOLDER)
