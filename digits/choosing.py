@@ -77,6 +77,9 @@ def choose(
     """
     single = len(first) == 1 and not _is_frame(first[0])
     alone = single and (agreed or first[0].confidence >= SURE)
+    several = sum(digit.confidence > DIGIT for digit in second) > 1
+    if agreed and first[0].confidence < DIGIT and not several:
+        return first  # not a part of it
     unsure = len(second) > 1 and np.mean([digit.confidence for digit in second]) < SURE
     if len(first) < 2 and unsure and not alone:
         return first

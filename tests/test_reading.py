@@ -219,6 +219,16 @@ def test_a_digit_that_the_finder_saw_at_a_glance_needs_no_more_ink():
 
 
 @pytest.mark.parametrize(
+    ("parts", "expected"),
+    [([(UPPER, 5, 0.99)], "4"), ([(UPPER, 5, 0.99), (LEFT, 2, 0.3)], "4"),
+     ([(LEFT, 1, 0.99), (RIGHT, 7, 0.9)], "17")],
+)  # fmt: skip
+def test_a_part_of_what_both_saw_as_one_is_no_digit(parts, expected):
+    first, second = [answer(BOTH, 4, 0.2)], [answer(*part) for part in parts]
+    assert as_text(choose(first, second, ink_in(LEFT, RIGHT), agreed=True)) == expected
+
+
+@pytest.mark.parametrize(
     ("rows", "expected"),
     [
         (["92"], "92"),  # in doubt, but beside one that is sure
