@@ -368,7 +368,7 @@ def fit_and_save(args: "argparse.Namespace") -> int:
     networks = build_networks(args)
     before = predict_tests(networks[0], tests) if args.start_from else None
     synthetic = draw_synthetic(training, args.synthetic_share, args.seed)
-    nondigits = min(args.nondigits, (len(training) + len(synthetic)) // 4)
+    nondigits = min(args.nondigits, (len(training) + len(synthetic)) // 2)
     training += Pictures.nondigits(draw_nondigits(nondigits, args.seed))
     batches = Batches(training, synthetic, args.batch_size, args.seed, teacher)
     checkpoints = open_checkpoints(output, networks[0], training + synthetic, args)

@@ -1,7 +1,8 @@
 """Draw non-digits in MNIST's form, so that a network learns when not to be sure.
 
-Letters, other scripts, signs, doodles, invented glyphs, scribbles, words and numbers, digits struck
-out, rotated or mirrored, ruled lines and blots. Shapes that could also be digits are left out.
+Letters, other scripts, signs, doodles, invented glyphs and things, scribbles, words and numbers,
+digits struck out, rotated or mirrored, ruled lines and blots. Shapes that could also be digits are
+left out.
 """
 
 import functools
@@ -60,6 +61,26 @@ def _glyph(n, rng):
         own = stroke[rows, rng.choice([0, len(t) // 2], n)]
         strokes.append(stroke + (at - own)[:, None])
     return np.concatenate(strokes, axis=1)
+
+
+def _thing(n, rng):
+    """Draw things: three to five rings, boxes, diamonds and arcs that meet."""
+    shapes: list[np.ndarray] = []
+    rows, t = np.arange(n), np.linspace(0, 2 * np.pi, SAMPLES)
+    for _ in range(rng.integers(3, 6)):
+        sweep = np.where(rng.random((n, 1)) < 0.7, 1, rng.uniform(0.3, 0.7, (n, 1)))
+        angle = sweep * t + rng.uniform(0, 2 * np.pi, (n, 1))
+        circle = np.stack([np.cos(angle), np.sin(angle)], axis=2)
+        norm = rng.choice([1, 2, 2, 2, 9], (n, 1, 1))  # of a diamond, a ring and a box
+        shape = circle / (np.abs(circle) ** norm).sum(axis=2, keepdims=True) ** (1 / norm)
+        shape *= rng.lognormal(0, 0.4, (n, 1, 1)) * rng.lognormal(0, 0.2, (n, 1, 2))
+        if shapes:
+            whole, at = np.concatenate(shapes, axis=1), rng.integers(len(t), size=n)
+            joint = whole[rows, rng.integers(whole.shape[1], size=n)] - shape[rows, at]
+            beside = whole.mean(axis=1) + rng.normal(0, 0.4, (n, 2))
+            shape += np.where(rng.random((n, 1)) < 0.6, joint, beside)[:, None]
+        shapes.append(shape)
+    return deform(np.concatenate(shapes, axis=1).astype("float32"), rng)
 
 
 def _scribble(n, rng):
@@ -152,13 +173,14 @@ def _with_pen(paths_of: Callable, width: float = 1) -> Callable:
 
 
 KINDS: dict[str, tuple[float, Callable]] = {  # kind: share, and how to draw n of them
-    "letters": (0.34, _with_pen(_write("letter"))),
-    "scripts": (0.22, _with_pen(_write("script"))),
-    "signs": (0.11, _with_pen(_write("sign"))),
-    "doodles": (0.05, _with_pen(_write("doodle"), CROWDED)),
+    "letters": (0.31, _with_pen(_write("letter"))),
+    "scripts": (0.20, _with_pen(_write("script"))),
+    "signs": (0.10, _with_pen(_write("sign"))),
+    "doodles": (0.06, _with_pen(_write("doodle"), CROWDED)),
     "glyphs": (0.07, _with_pen(_glyph)),
+    "things": (0.06, _with_pen(_thing, 0.65)),
     "scribbles": (0.05, _with_pen(_scribble, CROWDED)),
-    "run together": (0.05, _with_pen(_write_together, CROWDED)),
+    "run together": (0.04, _with_pen(_write_together, CROWDED)),
     "struck out": (0.03, _with_pen(_strike_out, CROWDED)),
     "turned": (0.04, _with_pen(_turn_digits)),
     "rules": (0.02, _with_pen(_rule)),

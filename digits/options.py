@@ -79,7 +79,7 @@ def _training_flags(parser):
             f"relative to the others, 10,000 to 40,000; 0 for none (default: {shares}; none with "
             "--start-from)"),
         add("--nondigits", metavar="N", type=int, help="non-digits to mix in, so that the "
-            "network learns to doubt them; at most a quarter of the digits, 0 for none (default: "
+            "network learns to doubt them; at most half as many as digits, 0 for none (default: "
             f"{NONDIGITS}; none with --start-from)"),
         add("--model", choices=SYNTHETIC_SHARES, default="dense",
             help="network to train (default: %(default)s)"),
