@@ -355,7 +355,7 @@ def test_the_page_learns_a_seven_that_it_took_for_a_nine(browser, looped_sevens,
         train = [sys.executable, ROOT / "mnist_dnn.py", "--start-from", model, "--output", model]
         subprocess.run([*train, "--data-dir", looped_sevens], cwd=tmp_path, check=True)
         end = time.monotonic() + 60  # on a busy machine: the new model is in use after two seconds
-        while "a 7" not in page.locator("#words").inner_text() and time.monotonic() < end:
+        while "like a 7" not in page.locator("#words").inner_text() and time.monotonic() < end:
             page.keyboard.press("Escape")
             page.keyboard.press("Control+z")
             page.wait_for_timeout(1000)
