@@ -70,6 +70,7 @@ function showNumber({ text, digits }) {
   };
   number.replaceChildren(...rows.map(rowOf));
   number.style.setProperty("--digits", Math.max(...rows.map((row) => row.length)));
+  number.style.setProperty("--rows", rows.length);
 }
 
 function numberButton(digits, index) {
@@ -108,7 +109,6 @@ function showDetails(digit) {
     item.querySelector(".value").textContent = digit ? percent(value) : "";
   });
   offer(digit);
-  document.getElementById("seen").classList.toggle("empty", !digit);
   if (digit) preview.src = digit.preview;
   else preview.removeAttribute("src");
   preview.alt = digit ? `The ${digit.digit} as the network sees it, 28 by 28 pixels` : "";

@@ -2,6 +2,7 @@
 
 import { showAnswer, showMessage } from "./answer.js";
 import * as camera from "./camera.js";
+import * as frame from "./frame.js";
 import { nextSheet, remember } from "./history.js";
 import * as pen from "./pen.js";
 import * as pictures from "./pictures.js";
@@ -58,6 +59,7 @@ function paint() {
 
 function show() {
   paint();
+  frame.hide();
   document.getElementById("hint").hidden = !sheet.isEmpty();
   document.getElementById("undo").disabled = !sheet.canUndo();
   document.body.classList.toggle("picture", sheet.isPicture());
@@ -90,6 +92,7 @@ pen.listen(changed, () => {
   requestAnimationFrame(paint);
   askSoon(); // answers appear while one writes
 });
+frame.listen(changed);
 pictures.listen(
   changed,
   () => {

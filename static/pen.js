@@ -1,9 +1,9 @@
-// The pen, the eraser, and the frame that one drags over a picture to crop it.
+// The pen, the eraser, and dragging a frame over a picture.
 
+import * as frame from "./frame.js";
 import * as sheet from "./sheet.js";
 
 const canvas = document.getElementById("canvas");
-const frame = document.getElementById("frame");
 let pointer = null; // the pen or finger that is down
 let corner = null; // where the frame begins, if that is what is drawn
 
@@ -20,13 +20,6 @@ function edges([x, y]) {
   return [Math.min(corner[0], x), Math.min(corner[1], y), Math.max(corner[0], x), Math.max(corner[1], y)];
 }
 
-function showFrame([left, top, right, bottom]) {
-  Object.assign(frame.style, { left: `${(100 * left) / sheet.WIDTH}%`, top: `${(100 * top) / sheet.HEIGHT}%` });
-  Object.assign(frame.style, { width: `${(100 * (right - left)) / sheet.WIDTH}%` });
-  Object.assign(frame.style, { height: `${(100 * (bottom - top)) / sheet.HEIGHT}%` });
-  frame.hidden = false;
-}
-
 // Calls `changed` after a stroke or a crop, and `growing` while a stroke gets longer.
 export function listen(changed, growing) {
   canvas.addEventListener("pointerdown", (event) => {
@@ -35,6 +28,7 @@ export function listen(changed, growing) {
     canvas.setPointerCapture(pointer);
     document.body.classList.add("writing");
     const pen = document.querySelector("[name=pen]:checked").value;
+    frame.hide();
     corner = sheet.isPicture() && pen !== "eraser" ? point(event) : null;
     if (corner) return;
     sheet.startStroke(point(event), pen);
@@ -42,7 +36,7 @@ export function listen(changed, growing) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer) return;
-    if (corner) return showFrame(edges(point(event)));
+    if (corner) return frame.show(edges(point(event)));
     const steps = event.getCoalescedEvents?.() ?? [];
     for (const step of steps.length ? steps : [event]) sheet.continueStroke(point(step));
     growing();
@@ -51,9 +45,8 @@ export function listen(changed, growing) {
     if (event.pointerId !== pointer) return;
     pointer = null;
     document.body.classList.remove("writing");
-    frame.hidden = true;
-    if (!corner) changed();
-    else if (event.type === "pointerup" && (await sheet.crop(edges(point(event))))) changed();
+    if (event.type === "pointercancel") frame.hide();
+    if (!corner || (await frame.crop())) changed();
   };
   canvas.addEventListener("pointerup", lift);
   canvas.addEventListener("pointercancel", lift);

@@ -79,7 +79,8 @@ function path(points) {
     const [[x, y], [nextX, nextY]] = [points[i], points[i + 1]];
     line.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
   }
-  line.lineTo(...points.at(-1));
+  const [x, y] = points.at(-1);
+  line.lineTo(x + 0.01, y); // a dot without any length would not be drawn
   return line;
 }
 

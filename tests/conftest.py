@@ -10,8 +10,10 @@ from paper import draw_seven
 from PIL import Image
 
 from digits.batches import Batches, Pictures
+from digits.collection import Collection
 from digits.find import pil_to_mnist
 from digits.form import is_normalised
+from digits.pen import draw, follow, load_templates, press
 from digits.synthetic import draw_digits
 from mnist_dnn import (
     build_dnn,
@@ -23,6 +25,7 @@ from mnist_dnn import (
 )
 
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"  # the tests' own servers
+LOOPED = "7: 10,15 35,5 50,20 35,32 25,18 50,8 85,10! 55,50 45,95!\n"  # begins with a loop
 
 
 def save_folders(root, images, labels, ending="png"):
@@ -140,3 +143,15 @@ def mnist():
 def no_luck():
     """Start every test from the same global random state."""
     np.random.seed(0)
+
+
+@pytest.fixture
+def looped_sevens(tmp_path):
+    """Thirty sevens of one person, which the bundled model often takes for nines."""
+    (tmp_path / "strokes.txt").write_text(LOOPED)
+    rng = np.random.default_rng(0)
+    paths = follow(load_templates(tmp_path / "strokes.txt"), np.zeros(30, int), rng)
+    collection = Collection(tmp_path / "my_digits")
+    for pixels in draw(paths, press(30, rng)):
+        collection.keep(pixels, "7")
+    return collection.root

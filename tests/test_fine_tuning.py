@@ -13,25 +13,11 @@ from digits.batches import Pictures
 from digits.collection import Collection
 from digits.fine_tuning import REHEARSED, add_own_nondigits, blend, rehearse
 from digits.folders import load_image_folders
-from digits.pen import draw, follow, load_templates, press
 from digits.synthetic import draw_digits
 from mnist_dnn import load_data, main
 
 ROOT = Path(__file__).parents[1]
 NO_TEST_FOLDER = r"ignore:[\s\S]*there is no test folder"
-LOOPED = "7: 10,15 35,5 50,20 35,32 25,18 50,8 85,10! 55,50 45,95!\n"  # begins with a loop
-
-
-@pytest.fixture
-def looped_sevens(tmp_path):
-    """Thirty sevens of one person, which the bundled model often takes for nines."""
-    (tmp_path / "strokes.txt").write_text(LOOPED)
-    rng = np.random.default_rng(0)
-    paths = follow(load_templates(tmp_path / "strokes.txt"), np.zeros(30, int), rng)
-    collection = Collection(tmp_path / "my_digits")
-    for pixels in draw(paths, press(30, rng)):
-        collection.keep(pixels, "7")
-    return collection.root
 
 
 @pytest.mark.filterwarnings(NO_TEST_FOLDER)
