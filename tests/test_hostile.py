@@ -2,6 +2,7 @@
 
 import gc
 import io
+import json
 import os
 import shutil
 import threading
@@ -157,7 +158,16 @@ def enormous(file, group, name):
     group.create_dataset(name, (784, 2**30), "float32", chunks=(1, 1024), fillvalue=0.5)
 
 
+def many_layers(file, group, name):
+    """Let the description name 20,000 layers, which take hours to build."""
+    config = json.loads(file.attrs["model_config"])
+    layer = {"class_name": "Dropout", "config": {"name": "dropout", "rate": 0.5}}
+    config["config"]["layers"] += [layer] * 20_000
+    file.attrs["model_config"] = json.dumps(config)
+
+
 HOSTILE_MODELS = {
+    "many layers": (many_layers, "at most 1,048,576"),
     "outside": (outside, "not elsewhere"),
     "virtual": (virtual, "not elsewhere"),
     "external link": (
