@@ -31,11 +31,11 @@ from werkzeug.exceptions import (
 
 from digits import corrections
 from digits.answers import read_picture
-from digits.bounded import Budget, BusyError
+from digits.budget import Budget, BusyError
 from digits.collection import Collection
 from digits.live_model import LiveModel
 from digits.reading import Predict
-from digits.requests import MAX_BODY, decode_picture, discard_rest, parse_request
+from digits.requests import MAX_BODY, MAX_TEXT, decode_picture, discard_rest, parse_request
 from digits.service_options import MODEL, as_environment, parse_arguments
 
 THREADS = 256  # of each worker; most of them wait for slow clients
@@ -43,7 +43,8 @@ GRACE = 10  # seconds for a client's headers, and for requests in flight after S
 MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
     405: "This address does not support that method. POST a picture to /predict.",
-    413: f"The request is too large: send a picture of at most {MAX_BODY // 2**20} MB.",
+    413: f"The request is too large: send a picture of at most {MAX_BODY // 2**20} MB, "
+    f"as a file where a form would have more than {MAX_TEXT // 2**20} MB of base64.",
     500: "Something went wrong on the server. Your picture is not to blame.",
 }
 HEADERS = {
@@ -167,7 +168,8 @@ def create_app(model_path: Path | str | None = None) -> Flask:
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")  # one for each odd picture, for ever
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["MAX_FORM_MEMORY_SIZE"] = MAX_TEXT
     app.config["TRUSTED_HOSTS"] = os.environ.get("MNIST_TRUSTED_HOSTS", "").split() or None
     app.config["ORIGINS"] = os.environ.get("MNIST_ALLOW_ORIGIN", "").split()
     app.json = provider = DefaultJSONProvider(app)

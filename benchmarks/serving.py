@@ -63,6 +63,26 @@ def usual_demo():
     return view(predict)
 
 
+def encoded(image):
+    """Return the body of a request with a picture, as a PNG."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return json.dumps({"image": base64.b64encode(file.getvalue()).decode()})
+
+
+def hostile_bodies():
+    """Return requests that would take long: 50 million pixels, a strip of 12,000 digits, blots."""
+    strip = np.full((12, 12_000, 26), 230, "uint8")
+    strip[2:-2, :, :3] = 20
+    blots = np.random.default_rng(0).integers(0, 256, (255, 255), dtype="uint8")
+    pictures = [
+        Image.new("L", (10_000, 5000)),
+        Image.fromarray(strip.reshape(12, -1)),
+        Image.fromarray(blots).resize((2040, 2040)),
+    ]
+    return [encoded(each) for each in pictures]
+
+
 def picture():
     """Return the body of a request: a digit on a 280x280 canvas, as a PNG."""
     from digits.synthetic import draw_digits
@@ -70,12 +90,10 @@ def picture():
     canvas = Image.new("L", (280, 280), 255)
     digit = Image.fromarray(255 - draw_digits(1, seed=3)[0][0])
     canvas.paste(digit.resize((200, 200), Image.Resampling.BICUBIC), (40, 40))
-    file = io.BytesIO()
-    canvas.save(file, "PNG")
-    return json.dumps({"image": base64.b64encode(file.getvalue()).decode()})
+    return encoded(canvas)
 
 
-def ask(port, body, end, times):
+def ask(port, body, end, times, statuses=(200,)):
     """Send requests until `end`; append the seconds that each answer took."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     question = ("POST", "/predict", body) if body else ("GET", "/healthz", None)
@@ -84,7 +102,7 @@ def ask(port, body, end, times):
         client.request(*question, {"Content-Type": "application/json"})
         response = client.getresponse()
         response.read()
-        if response.status != 200:
+        if response.status not in statuses:
             raise RuntimeError(f"status {response.status}")
         times.append(time.perf_counter() - start)
     client.close()
@@ -99,6 +117,20 @@ def load(port, body, clients, seconds):
     for thread in threads:
         thread.join()
     return np.array(times)
+
+
+def load_beside_hostile(port, body, seconds):
+    """Return the seconds that answers took for one client while hostile ones are at work."""
+    end, bodies = time.perf_counter() + seconds, hostile_bodies()
+    threads = [
+        threading.Thread(target=ask, args=(port, each, end, [], (200, 422, 503))) for each in bodies
+    ]
+    for thread in threads:
+        thread.start()
+    times = load(port, body, 1, seconds)
+    for thread in threads:
+        thread.join()
+    return times
 
 
 def memory(pid):
@@ -192,6 +224,11 @@ def main():
             rates, latencies = np.split(np.median(results, axis=0), 2)
             row = [f"{rate:,.0f}" for rate in rates] + [f"{ms:.1f}" for ms in latencies]
             print("|", name, "|", " | ".join(row), f"| {before:.0f} | {memory(pid):.0f} |")
+        port, pid, _ = servers["this project"]
+        before = memory(pid)
+        times = load_beside_hostile(port, body, 5 * args.seconds) * 1000
+        row = " | ".join(f"{ms:.1f}" for ms in np.quantile(times, [0.5, 0.99]))
+        print(f"| beside three hostile clients | | | {row} | {before:.0f} | {memory(pid):.0f} |")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from digits.bounded import Budget, decode
+from digits.bounded import decode
+from digits.budget import Budget
 from digits.reading import DOUBT, Digit, Predict, as_text, read_digits
 
 
@@ -27,7 +28,8 @@ def read_picture(data: bytes, predict: Predict, budget: Budget, preview: bool = 
         BusyError: there is no time for it now.
     """
     image, longest = decode(data, budget)
-    found = read_digits(image, predict)
+    with budget:
+        found = read_digits(image, predict)
     scale = longest / max(image.size)  # large pictures are decoded reduced
     return {"text": as_text(found)} | summarise([describe(each, scale, preview) for each in found])
 

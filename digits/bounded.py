@@ -18,11 +18,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from digits.budget import Budget, BusyError
 from digits.files import open_header, open_picture, upright
 from digits.headers import count_scans, is_light
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 1.5  # of CPU time that the pictures of a request may take
 ENDING = 0.05  # of CPU time that a process takes to end
 DEADLINE = 30  # seconds that a process may take, where other programs are at work
 MEMORY = 225_000_000  # bytes that it may allocate: 50 million pixels of four bytes, and some more
@@ -31,33 +31,6 @@ QUEUE = 8  # pictures that are decoded or wait for it; others are refused
 MAX_SCANS = 100  # of a JPEG; a usual progressive one has 10
 TOO_SLOW = "Expected a picture that takes less work to decode. Reduce it, or save it as a PNG."
 BUSY = "The service is busy with large pictures. Send this one again in a few seconds."
-
-
-class BusyError(RuntimeError):
-    """There is no time for a picture: its request holds too many, or others wait already."""
-
-
-class Budget:
-    """The CPU time that is left for the pictures of a request, which one thread reads."""
-
-    def __init__(self) -> None:
-        self._end = time.thread_time() + SECONDS
-
-    def left(self) -> float:
-        """Return the seconds that are left.
-
-        Raises:
-            BusyError: there are none.
-        """
-        left = self._end - time.thread_time()
-        if left <= 0:
-            raise BusyError("These pictures take too long to read. Send fewer or smaller ones.")
-        return left
-
-    def spend(self, seconds: float) -> None:
-        """Count CPU time that another process took."""
-        self._end -= seconds
-
 
 _queue = threading.BoundedSemaphore(QUEUE)
 _processes = threading.BoundedSemaphore(PROCESSES)

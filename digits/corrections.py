@@ -10,7 +10,8 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from digits.bounded import Budget, BusyError, decode
+from digits.bounded import decode
+from digits.budget import Budget, BusyError
 from digits.collection import LABELS, Collection, FullError
 from digits.find import pil_to_mnist
 from digits.requests import receive_body
@@ -46,8 +47,10 @@ def correct() -> Response:
     if label not in LABELS:
         raise BadRequest("Expected ?label= with 0 to 9, or with none where there is no digit.")
     try:
-        image, _ = decode(receive_picture(), Budget())
-        path = kept.keep(pil_to_mnist(image), label)
+        image, _ = decode(receive_picture(), budget := Budget())
+        with budget:
+            pixels = pil_to_mnist(image)
+        path = kept.keep(pixels, label)
     except BusyError as error:
         raise ServiceUnavailable(str(error)) from error
     except FullError as error:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from digits.budget import require_time
 from digits.files import Picture, as_image
 from digits.form import is_normalised, normalise
 from digits.frame import without_frame
@@ -127,6 +128,7 @@ def _examine_pieces(pieces):
     """Find the digits in the pieces of a picture."""
     digits = []
     for piece, (x, y) in pieces:
+        require_time()
         if max(piece.size) > STRIP * min(piece.size):
             raise NoDigitError(NO_DIGIT)
         with contextlib.suppress(NoDigitError):
@@ -175,6 +177,7 @@ def _find_ink(picture, contrast, noise, near=None):
     scale = max(picture.size) / max(contrast.shape)
     digits = []
     for mask, box in _candidates(contrast, noise, None if near is None else near / scale):
+        require_time()
         try:
             if near is None and scale > 1 and max(box[2:] - box[:2]) < SMALL_DIGIT:
                 digits += _look_closer(picture, box * scale)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 
+from digits.budget import require_time
+
 WEIGHTS = Path(__file__).with_name("finder.npz")
 STRIDE = 16  # pixels of a picture per cell of the deepest layer
 TILE, OVERLAP = (
@@ -74,6 +76,7 @@ def look(picture: Image.Image, scale: float, near: np.ndarray | None = None) -> 
     for top, bottom in tiles(height):
         for left, right in tiles(width):
             if near is None or _meets(near * scale, (left, top, right, bottom)):
+                require_time()
                 _look_at_tile(small, view, top, bottom, left, right)
     return view
 

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 MAX_BYTES = 2**30  # of all weights and the description of a model
+MAX_DESCRIPTION = 2**20  # characters of the description: the bundled model has 8,000
 MAX_PARTS = 10_000  # groups and weights in a file
 
 
@@ -19,8 +20,8 @@ def require_plain(path: Path | str) -> None:
         path: a .h5 or .keras file; a folder or a file of another kind is not looked at.
 
     Raises:
-        ValueError: it is larger than a network for digits, or a .h5 file whose weights lie outside
-            it: such a file would show what is in other files.
+        ValueError: it, or its description, is larger than that of a network for digits; or it is a
+            .h5 file whose weights lie outside it: such a file would show what is in other files.
     """
     path = Path(path)
     if not path.exists() or path.is_dir():
@@ -30,15 +31,19 @@ def require_plain(path: Path | str) -> None:
     _require_size(os.path.getsize(path), path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            _require_size(sum(part.file_size for part in archive.infolist()), path)
+            parts = archive.infolist()
+            _require_size(sum(part.file_size for part in parts), path)
+            description = sum(part.file_size for part in parts if part.filename == "config.json")
+            _require_size(description, path, MAX_DESCRIPTION)
     elif h5py.is_hdf5(path):
         with h5py.File(path) as file:
+            _require_size(len(str(file.attrs.get("model_config"))), path, MAX_DESCRIPTION)
             _require_plain_hdf5(file, path)
 
 
-def _require_size(size, path):
-    if size > MAX_BYTES:
-        raise ValueError(f"Expected a model of at most {MAX_BYTES:,} bytes, got {size:,}: {path}")
+def _require_size(size, path, most=MAX_BYTES):
+    if size > most:
+        raise ValueError(f"Expected a model of at most {most:,} bytes, got {size:,}: {path}")
 
 
 def _require_plain_hdf5(file, path):

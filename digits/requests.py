@@ -8,6 +8,7 @@ from flask import request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 MAX_BODY = 16 * 2**20  # bytes of a request: a phone's photo in base64
+MAX_TEXT = 2**20  # bytes of the fields of a form, and of a part's header: slow to understand
 MAX_IMAGES = 32  # in one request
 MAX_PARTS = 1000  # of JSON or a form, as Werkzeug has it for multipart: each takes memory
 MAX_DISCARDED = 4 * MAX_BODY  # bytes of a refused request that are received and thrown away
@@ -45,10 +46,12 @@ def parse_request() -> Question:
         return parse_form()
     body = receive_body()
     if kind == "application/json" or body.lstrip()[:1] in (b"{", b"["):
-        require_few(body, b'[{"')
+        require_few(body, b'[{",')
         return parse_json()
     if kind == "application/x-www-form-urlencoded":
         require_few(body, b"&")
+        if len(body) > MAX_TEXT:
+            raise RequestEntityTooLarge
         return parse_form()
     if kind.startswith("image/") or kind == "application/octet-stream":
         return Question([body], preview=is_true(request.args.get("preview")))

@@ -2,9 +2,11 @@
 
 import gc
 import io
+import json
 import os
 import shutil
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -19,10 +21,12 @@ from PIL import Image, TiffImagePlugin
 
 from app import create_app
 from digits import bounded
-from digits.bounded import Budget, BusyError, decode
+from digits.bounded import decode
+from digits.budget import SECONDS, Budget, BusyError, require_time
 from digits.dense_numpy import UnknownModelError, load_dense
 from digits.files import open_picture, upright
 from digits.headers import is_light
+from digits.reading import read_digits
 from digits.requests import MAX_BODY
 from mnist_dnn import load_trained_model, save_trained_model
 
@@ -79,9 +83,33 @@ def test_large_pictures_are_decoded_apart_as_they_are_here(mode):
 
 def test_a_request_has_one_budget_for_all_its_pictures():
     budget = Budget()
-    budget.spend(bounded.SECONDS)
+    budget.spend(SECONDS)
     with pytest.raises(BusyError, match="Send fewer or smaller ones"):
         decode(ORDINARY["canvas"], budget)
+
+
+def many_pieces():
+    """A strip of 5,000 strokes with gaps between them: each is a picture of its own."""
+    strip = np.full((12, 5000, 26), 230, "uint8")
+    strip[2:-2, :, :3] = 20
+    return Image.fromarray(strip.reshape(12, -1))
+
+
+def crowded_page():
+    """A page of many shapes, at which the finder looks at several scales."""
+    noise = np.random.default_rng(0).integers(0, 256, (255, 255), dtype="uint8")
+    return Image.fromarray(noise).resize((2040, 2040))
+
+
+@pytest.mark.parametrize("make", [many_pieces, crowded_page])
+def test_reading_ends_when_the_budget_is_used_up(make):
+    picture, budget = make(), Budget()
+    budget.spend(SECONDS - 0.3)
+    start = time.thread_time()
+    with budget, pytest.raises(BusyError, match="too long to read"):
+        read_digits(picture, lambda images: np.full((len(images), 10), 0.1, "float32"))
+    assert time.thread_time() - start < 1
+    require_time()  # outside the block there is no limit
 
 
 def test_what_waits_too_long_is_refused_but_not_what_is_light(monkeypatch):
@@ -130,7 +158,16 @@ def enormous(file, group, name):
     group.create_dataset(name, (784, 2**30), "float32", chunks=(1, 1024), fillvalue=0.5)
 
 
+def many_layers(file, group, name):
+    """Let the description name 20,000 layers, which take hours to build."""
+    config = json.loads(file.attrs["model_config"])
+    layer = {"class_name": "Dropout", "config": {"name": "dropout", "rate": 0.5}}
+    config["config"]["layers"] += [layer] * 20_000
+    file.attrs["model_config"] = json.dumps(config)
+
+
 HOSTILE_MODELS = {
+    "many layers": (many_layers, "at most 1,048,576"),
     "outside": (outside, "not elsewhere"),
     "virtual": (virtual, "not elsewhere"),
     "external link": (
@@ -241,6 +278,13 @@ def test_odd_pictures_fill_neither_log_nor_registry(model_path, capsys):
 BODIES = {
     "brackets": (b'{"images": [' + b"[]," * 5_000_000 + b"0]}", "application/json"),
     "strings": (b'{"images": [' + b'"",' * 5_000_000 + b"0]}", "application/json"),
+    "numbers": (b'{"images": [' + b"0," * 8_000_000 + b"0]}", "application/json"),
+    "escapes": (b"image=" + b"%ff" * 5_000_000, "application/x-www-form-urlencoded"),
+    "few escapes": (b"image=" + b"%ff" * 340_000, "application/x-www-form-urlencoded"),
+    "header": (
+        b'--b\r\nContent-Disposition: form-data; name="image"' + b'; a="b"' * 2_000_000,
+        "multipart/form-data; boundary=b",
+    ),
     "fields": (b"a&" * 8_000_000, "application/x-www-form-urlencoded"),
     "line breaks": (
         b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'

@@ -1,0 +1,48 @@
+"""The CPU time that the service grants to the pictures of a request."""
+
+import threading
+import time
+
+SECONDS = 1.5  # of CPU time, for decoding and reading
+_current = threading.local()
+
+
+class BusyError(RuntimeError):
+    """There is no time for a picture: its request holds too many, or others wait already."""
+
+
+class Budget:
+    """The CPU time that is left for the pictures of a request, which one thread reads.
+
+    In its `with` block, `require_time` ends long work in this thread.
+    """
+
+    def __init__(self) -> None:
+        self._end = time.thread_time() + SECONDS
+
+    def __enter__(self) -> None:
+        _current.budget = self
+
+    def __exit__(self, *_: object) -> None:
+        del _current.budget
+
+    def left(self) -> float:
+        """Return the seconds that are left.
+
+        Raises:
+            BusyError: there are none.
+        """
+        left = self._end - time.thread_time()
+        if left <= 0:
+            raise BusyError("These pictures take too long to read. Send fewer or smaller ones.")
+        return left
+
+    def spend(self, seconds: float) -> None:
+        """Count CPU time that another process took."""
+        self._end -= seconds
+
+
+def require_time() -> None:
+    """Raise BusyError if this thread has used up its budget; without one there is no limit."""
+    if budget := getattr(_current, "budget", None):
+        budget.left()
