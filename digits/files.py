@@ -140,8 +140,9 @@ def as_image(picture: Picture) -> Image.Image:
     """Return a picture as a PIL image.
 
     Args:
-        picture: a PIL image, or uint8 (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA. OpenCV's
-            colours are BGR: pass `frame[..., ::-1]`.
+        picture: a PIL image, or an array (h, w), (h, w, 3) RGB or (h, w, 4) RGBA: uint8, or levels
+            of another type in 0-1 or 0-255. Pixels as a network takes them, (784,) or with axes of
+            length 1, are read too. OpenCV's colours are BGR: pass `frame[..., ::-1]`.
 
     Raises:
         TypeError: it is neither; the message says what to do.
@@ -151,18 +152,25 @@ def as_image(picture: Picture) -> Image.Image:
     if not isinstance(picture, np.ndarray):
         raise TypeError(
             f"Expected a PIL image or an array, got {type(picture).__name__}. "
-            "Open a file with Image.open(path)"
+            "Open a file with Image.open(path), turn pixels into an array with np.asarray(pixels)"
         )
-    if picture.ndim == 3 and picture.shape[2] == 1:
-        picture = picture[..., 0]
-    if picture.dtype != "uint8" or not (picture.ndim == 2 or picture.shape[2:] in ((3,), (4,))):
+    pixels = picture.squeeze()
+    pixels = _levels(pixels.reshape(28, 28) if pixels.shape == (784,) else pixels)
+    if pixels is None or not (pixels.ndim == 2 or pixels.shape[2:] in ((3,), (4,))):
         raise TypeError(
-            "Expected an array of uint8 (h, w) or (h, w, 3), grey levels or RGB in 0-255, got "
-            f"{picture.dtype} {picture.shape}. Multiply levels in 0-1 by 255, then astype('uint8')"
+            "Expected an array (h, w) or (h, w, 3), grey levels or RGB in 0-255 or in 0-1, got "
+            f"{picture.dtype} {picture.shape}"
         )
-    if not picture.size:
-        raise TypeError(f"Expected an array with pixels, got one of shape {picture.shape}")
-    return Image.fromarray(picture)
+    return Image.fromarray(pixels)
+
+
+def _levels(pixels):
+    """Return levels in 0-1 or 0-255 as uint8, or None if there are others, or none at all."""
+    if not pixels.size or pixels.dtype == "uint8":
+        return pixels if pixels.size else None
+    if pixels.dtype.kind not in "buif" or not (pixels.min() >= 0 and pixels.max() <= 255):
+        return None
+    return (pixels * (255 if pixels.max() <= 1 else 1)).round().astype("uint8")
 
 
 def upright(image: Image.Image) -> Image.Image:

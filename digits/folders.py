@@ -25,7 +25,8 @@ def load_image_folders(
     """Load pictures from `root/train/0-9/*` and `root/test/0-9/*`, or those that a CSV file names.
 
     Folders may also be called digit_3, three or Sample004, or all files lie in one folder and
-    begin with their digit, as in 3_12.png. `root` may be a CSV file of path,label.
+    begin with their digit, as in 3_12.png. `root` may be a CSV file of path,label. `training` and
+    `testing` are other names for `train` and `test`.
 
     A `root` with the folders 0-9 directly inside is a training folder. Without a test folder, a
     seeded stratified share of the training pictures is held out. Pictures may have any size and
@@ -46,10 +47,9 @@ def load_image_folders(
         paths, labels = read_labels(root, problems)
         root = root.parent
     elif root.is_dir():
-        part = "train" if (root / "train").is_dir() else ""
-        paths, labels = _list_files(root, part, problems)
-        if (root / "test").is_dir():
-            test = _list_files(root, "test", problems)
+        paths, labels = _list_files(root, _part(root, "train", "training"), problems)
+        if part := _part(root, "test", "testing"):
+            test = _list_files(root, part, problems)
     else:
         raise FileNotFoundError(f"There is no such folder: {root}")
     if test is None:
@@ -104,6 +104,11 @@ def stratified_split(
     return order[~held_out[order]], order[held_out[order]]
 
 
+def _part(root, *names):
+    """Return the first of these names that a folder in `root` has, or an empty one."""
+    return next((name for name in names if (root / name).is_dir()), "")
+
+
 def _list_files(root, part, problems):
     """List the files in `root/part/0-9`, or those in `root/part` that are named by their digit."""
     if leaves(root / part, root):
@@ -113,7 +118,7 @@ def _list_files(root, part, problems):
     labels: list[int] = []
     renamed = []
     for folder in _scan(root / part):
-        if not folder.is_dir() or folder.name in ("test", "nondigits"):
+        if not folder.is_dir() or folder.name in ("test", "testing", "nondigits"):
             continue
         name, digit = os.path.relpath(folder, root), label_of(folder.name)
         if digit is None:

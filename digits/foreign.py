@@ -1,8 +1,8 @@
 """Find out which pixels a network from elsewhere wants, and what its outputs mean.
 
 Its layers do not say whether it was trained on levels in 0-1 or 0-255, standardised, or with dark
-ink on light paper. So it reads synthetic digits in each form. Another one than its layers suggest
-wins if it makes more answers right, and of several the one with the least Brier score.
+ink on light paper. So it reads synthetic digits in each form, and the one with the least loss wins,
+calibrated first: too large a scale, say, only makes answers more sure.
 """
 
 import functools
@@ -12,14 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from digits.metrics import cross_entropy
 from digits.pen import draw, follow, press
 from digits.synthetic import digit_templates
 
 INPUT_SHAPES = (784,), (28, 28), (28, 28, 1), (1, 28, 28)
 SAMPLES = 300  # synthetic digits to measure with
-FEW = 30  # of them, whose mistakes often rule a form out
-GAIN = 0.02  # of accuracy: by which another form has to be better than a clear one
-CLEAR = 0.85  # a score above this is of a network that is not trained yet: 0.9 is guessing
+FEW = 30  # of them: a form in which ALLOWED more of these are misread is ruled out
+ALLOWED = 3
+GAIN = 0.02  # of the loss: by which another form has to be better than the one that layers suggest
+CLEAR = 2.1  # a loss above this is of a network that is not trained yet: guessing has log(10) = 2.3
+TEMPERATURES = np.geomspace(0.25, 64, 25)  # of pixels in 0-255 where 0-1 are wanted, and more
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's training pixels, in 0-1
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -65,17 +68,14 @@ def measure(network: Network, assumed: Pixels) -> Form:
             warning tells which.
     """
     images, labels = _samples()
-    score, accuracy, form = _try(network, assumed, images, labels)
-    # not for a lower score alone: too large a scale only makes answers more sure
-    least = accuracy + GAIN if form.clear else -1.0
-    others = [kind for kind in (*BRIGHT, *map(Pixels.dark, BRIGHT)) if kind != assumed]
-    for kind in others:
-        answers = network(kind.of(images[:FEW])).argmax(axis=1)
-        if 1 - np.count_nonzero(answers != labels[:FEW]) / SAMPLES <= least:
-            continue  # even if all others were right
-        other = _try(network, kind, images, labels)
-        if other[2].clear and other[0] < score and other[1] > least:
-            score, _, form = other
+    loss, form = _try(network, assumed, images, labels)
+    loss -= GAIN
+    right = _right(network, assumed, images, labels)
+    for kind in (*BRIGHT, *map(Pixels.dark, BRIGHT)):
+        if kind != assumed and _right(network, kind, images, labels) >= right - ALLOWED:
+            other_loss, other = _try(network, kind, images, labels)
+            if other_loss < loss:
+                loss, form = other_loss, other
     if form.pixels != assumed:
         warnings.warn(
             f"This model wants pixels {form.pixels.name}, as measured on {SAMPLES} synthetic "
@@ -95,14 +95,20 @@ def _samples():
     return draw(paths, press(SAMPLES, rng)), labels
 
 
+def _right(network, pixels, images, labels):
+    """Return for how many of the first images the answer is correct with these pixels."""
+    answers = network(pixels.of(images[:FEW])).argmax(axis=1)
+    return np.count_nonzero(answers == labels[:FEW])
+
+
 def _try(network, pixels, images, labels):
-    """Return the Brier score and the accuracy with these pixels, and the form."""
+    """Return the loss with these pixels at the best temperature, and the form."""
     answers = np.asarray(network(pixels.of(images)), "float32")
     kind = kind_of(answers)
-    errors = as_probabilities(answers, kind) - np.eye(10)[labels]
-    score = float((errors**2).sum(axis=1).mean())
-    accuracy = float((answers.argmax(axis=1) == labels).mean())
-    return score if np.isfinite(score) else 2.0, accuracy, Form(pixels, kind, score < CLEAR)
+    logits = np.log(as_probabilities(answers, kind).clip(1e-30))
+    losses = [cross_entropy(softmax(logits / each), labels) for each in TEMPERATURES]
+    loss = float(min(losses)) if np.isfinite(losses).all() else np.inf
+    return loss, Form(pixels, kind, loss < CLEAR)
 
 
 def kind_of(outputs: np.ndarray) -> str:

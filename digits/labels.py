@@ -13,6 +13,7 @@ COLUMNS = (
     ("path", "file", "filename", "file_name", "image", "picture", "name"),
     (*("label", "digit", "class", "target"),),
 )
+PIXELS = "Expected rows of path,label in {}, got rows of pixels: see docs/scaling.md"
 
 Files = tuple[list[str], np.ndarray]  # n paths, and labels uint8 (n,), sorted by digit
 
@@ -52,10 +53,13 @@ def read_labels(file: Path, problems: list[str]) -> Files:
         problems: gets a sentence for what cannot be used.
 
     Raises:
-        ValueError: a row has too few columns, or it is no text.
+        ValueError: a row has too few columns, or holds pixels, or it is no text.
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:
+            if opened.readline().count(",") >= 784:
+                raise ValueError(PIXELS.format(file))
+            opened.seek(0)
             rows = [row for row in csv.reader(opened) if row]
         first, second = _columns(rows[0]) if rows else (0, 1)
         pairs = [(row[first].strip(), row[second].strip()) for row in rows]

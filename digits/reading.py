@@ -47,7 +47,7 @@ def read_digits(image: Picture, predict: Predict) -> list[Digit]:
 
     Raises:
         NoDigitError: no digit stands out from the background.
-        TypeError: it is neither a PIL image nor an array of uint8.
+        TypeError: it is neither a PIL image nor an array of grey levels or RGB.
     """
     ((digits,),) = read_chunks([[as_image(image)]], predict)
     if isinstance(digits, Exception):

@@ -137,7 +137,9 @@ def decode_picture(image: object) -> bytes:
     if isinstance(image, bytes):
         return image
     if not isinstance(image, str):
-        raise BadRequest("Expected a picture as a base64 string.")
+        raise BadRequest(
+            "Expected a picture as a base64 string. Save pixels as a PNG, and send that in base64."
+        )
     if image[:64].lstrip().startswith("data:"):
         image = image.partition(",")[2]
     try:

@@ -177,6 +177,7 @@ BAD_BODIES = [
     ({"json": {"image": "data:image/png;base64,"}}, 400, "an empty one"),
     ({"json": {"image": None}}, 400, "base64 string"),
     ({"json": {"image": 7}}, 400, "base64 string"),
+    ({"json": {"image": [[0.0] * 28] * 28}}, 400, "Save pixels as a PNG"),
     ({"json": {}}, 400, 'either "image" or "images"'),
     ({"json": {"image": "", "images": []}}, 400, 'either "image" or "images"'),
     ({"json": []}, 400, 'either "image" or "images"'),

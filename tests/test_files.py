@@ -155,6 +155,10 @@ ARRAYS = {
     "RGB": lambda grey: np.array(grey.convert("RGB")),
     "RGBA": lambda grey: np.array(grey.convert("RGBA")),
     "OpenCV's BGR, reversed": lambda grey: np.array(grey.convert("RGB"))[..., ::-1],
+    "0-1": lambda grey: np.array(grey) / 255,
+    "Keras's img_to_array": lambda grey: np.array(grey.convert("RGB"), "float32"),
+    "a list, turned into an array": lambda grey: np.array(np.array(grey).tolist()),
+    "as a network takes it": lambda grey: np.array(grey)[None, ..., None] / np.float32(255),
 }
 
 
@@ -163,12 +167,22 @@ def test_an_array_is_read_like_a_picture(seven, expected, name):
     assert difference(pil_to_mnist(ARRAYS[name](seven.convert("L"))), expected) < 1
 
 
+def test_pixels_as_networks_take_them_are_read(digits):
+    image = digits[0][0]
+    for pixels in (image.reshape(784), image.reshape(1, 784) / 255, image.reshape(1, 28, 28, 1)):
+        assert np.array_equal(pil_to_mnist(pixels), image)
+
+
 WRONG_PICTURES = [
     ("my_digit.png", r"got str\. Open a file with Image\.open"),
     (None, "got NoneType"),
-    (np.zeros((28, 28)), r"got float64 \(28, 28\)\. Multiply"),
+    ([[0, 255]], r"got list\. .* np\.asarray"),
+    (np.full((28, 28), -0.5), r"in 0-255 or in 0-1, got float64 \(28, 28\)"),
+    (np.full((28, 28), np.nan), "got float64"),
+    (np.full((28, 28), 4095, "uint16"), "got uint16"),
+    (np.full((28, 28), "0"), "got <U1"),
     (np.zeros((3, 28, 28), "uint8"), r"got uint8 \(3, 28, 28\)"),
-    (np.zeros((0, 28), "uint8"), "with pixels"),
+    (np.zeros((0, 28), "uint8"), r"got uint8 \(0, 28\)"),
 ]
 
 

@@ -247,6 +247,14 @@ def test_other_layouts_load_the_same_pictures(folders, name):
     assert text.count("labels are taken from the") == 1 and "is 0, and so on" in text
 
 
+def test_training_and_testing_are_read_like_train_and_test(folders):
+    before = load_image_folders(folders)
+    for part in "train", "test":
+        (folders / part).rename(folders / f"{part}ing")
+    for data, expected in zip(load_image_folders(folders), before):
+        assert np.array_equal(data[0], expected[0]) and np.array_equal(data[1], expected[1])
+
+
 def test_a_file_of_labels_loads_the_same_pictures(folders):
     before, _ = load_image_folders(folders)
     paths = sorted((folders / "train").rglob("*.png"))
@@ -265,3 +273,10 @@ def test_a_file_without_labels_is_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("a.png\nb.png\n")
     with pytest.raises(ValueError, match="Expected rows of path,label in"):
         load_image_folders(tmp_path / "labels.csv")
+
+
+def test_a_file_of_pixels_is_refused(tmp_path):
+    names = ",".join(f"pixel{i}" for i in range(784))
+    (tmp_path / "train.csv").write_text(f"label,{names}\n")  # as Kaggle has it
+    with pytest.raises(ValueError, match=r"got rows of pixels: see docs/scaling\.md"):
+        load_image_folders(tmp_path / "train.csv")
