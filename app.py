@@ -44,7 +44,7 @@ MESSAGES = {
     404: "There is nothing here. Draw at /, or POST a picture to /predict.",
     405: "This address does not support that method. POST a picture to /predict.",
     413: f"The request is too large: send a picture of at most {MAX_BODY // 2**20} MB, "
-    f"as a file where a form would have more than {MAX_TEXT // 2**20} MB of base64.",
+    f"as a file where a multipart form would have more than {MAX_TEXT // 2**20} MB of base64.",
     500: "Something went wrong on the server. Your picture is not to blame.",
 }
 HEADERS = {

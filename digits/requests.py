@@ -8,7 +8,8 @@ from flask import request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 MAX_BODY = 16 * 2**20  # bytes of a request: a phone's photo in base64
-MAX_TEXT = 2**20  # bytes of the fields of a form, and of a part's header: slow to understand
+MAX_TEXT = 2**20  # bytes of the fields of a multipart form, and of a header: slow to understand
+MAX_ESCAPES = 2**19  # of a form: base64 of MAX_BODY has fewer, and more are slow to understand
 MAX_IMAGES = 32  # in one request
 MAX_PARTS = 1000  # of JSON or a form, as Werkzeug has it for multipart: each takes memory
 MAX_DISCARDED = 4 * MAX_BODY  # bytes of a refused request that are received and thrown away
@@ -50,7 +51,7 @@ def parse_request() -> Question:
         return parse_json()
     if kind == "application/x-www-form-urlencoded":
         require_few(body, b"&")
-        if len(body) > MAX_TEXT:
+        if body.count(b"%") > MAX_ESCAPES:
             raise RequestEntityTooLarge
         return parse_form()
     if kind.startswith("image/") or kind == "application/octet-stream":

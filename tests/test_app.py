@@ -148,6 +148,11 @@ def test_pictures_are_taken_as_clients_send_them(client, seven, way):
     assert client.post("/predict", **way(seven)).get_json()["digit"] == 7
 
 
+def test_an_old_form_may_hold_a_large_photo(client, seven):
+    padded = seven + bytes(range(256)) * 8192  # 2 MB; PNGs may have a tail
+    assert client.post("/predict", **WAYS_TO_SEND["an old form"](padded)).get_json()["digit"] == 7
+
+
 def test_a_file_alone_can_ask_for_its_preview(client, seven):
     response = client.post("/predict?preview=1", data=seven, content_type="image/png")
     assert response.get_json()["preview"].startswith("data:image/png;base64,")
