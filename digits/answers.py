@@ -27,8 +27,8 @@ def read_picture(data: bytes, predict: Predict, budget: Budget, preview: bool = 
         ValueError: it is not a picture, takes too much work, or there is no digit in it.
         BusyError: there is no time for it now.
     """
-    image, longest = decode(data, budget)
     with budget:
+        image, longest = decode(data, budget)
         found = read_digits(image, predict)
     scale = longest / max(image.size)  # large pictures are decoded reduced
     return {"text": as_text(found)} | summarise([describe(each, scale, preview) for each in found])

@@ -18,19 +18,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from digits.budget import Budget, BusyError
+from digits.budget import BUSY, DEADLINE, Budget, BusyError
 from digits.files import open_header, open_picture, upright
 from digits.headers import count_scans, is_light
 
 ROOT = Path(__file__).parents[1]
 ENDING = 0.05  # of CPU time that a process takes to end
-DEADLINE = 30  # seconds that a process may take, where other programs are at work
 MEMORY = 225_000_000  # bytes that it may allocate: 50 million pixels of four bytes, and some more
 PROCESSES = 2  # at a time
 QUEUE = 8  # pictures that are decoded or wait for it; others are refused
 MAX_SCANS = 100  # of a JPEG; a usual progressive one has 10
 TOO_SLOW = "Expected a picture that takes less work to decode. Reduce it, or save it as a PNG."
-BUSY = "The service is busy with large pictures. Send this one again in a few seconds."
 
 _queue = threading.BoundedSemaphore(QUEUE)
 _processes = threading.BoundedSemaphore(PROCESSES)

@@ -4,6 +4,10 @@ import threading
 import time
 
 SECONDS = 1.5  # of CPU time, for decoding and reading
+READERS = 12  # pictures at a time, each of which takes memory; 8 may wait to be decoded apart
+DEADLINE = 30  # seconds to wait for others
+BUSY = "The service is busy with other pictures. Send this one again in a few seconds."
+_turns = threading.BoundedSemaphore(READERS)
 _current = threading.local()
 
 
@@ -14,17 +18,21 @@ class BusyError(RuntimeError):
 class Budget:
     """The CPU time that is left for the pictures of a request, which one thread reads.
 
-    In its `with` block, `require_time` ends long work in this thread.
+    In its `with` block, which few threads enter at a time, `require_time` ends long work in this
+    thread.
     """
 
     def __init__(self) -> None:
         self._end = time.thread_time() + SECONDS
 
     def __enter__(self) -> None:
+        if not _turns.acquire(timeout=DEADLINE):
+            raise BusyError(BUSY)
         _current.budget = self
 
     def __exit__(self, *_: object) -> None:
         del _current.budget
+        _turns.release()
 
     def left(self) -> float:
         """Return the seconds that are left.

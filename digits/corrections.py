@@ -47,9 +47,9 @@ def correct() -> Response:
     if label not in LABELS:
         raise BadRequest("Expected ?label= with 0 to 9, or with none where there is no digit.")
     try:
-        image, _ = decode(receive_picture(), budget := Budget())
+        data, budget = receive_picture(), Budget()
         with budget:
-            pixels = pil_to_mnist(image)
+            pixels = pil_to_mnist(decode(data, budget)[0])
         path = kept.keep(pixels, label)
     except BusyError as error:
         raise ServiceUnavailable(str(error)) from error

@@ -21,6 +21,7 @@ from PIL import Image, TiffImagePlugin
 
 from app import create_app
 from digits import bounded
+from digits import budget as budget_module
 from digits.bounded import decode
 from digits.budget import SECONDS, Budget, BusyError, require_time
 from digits.dense_numpy import UnknownModelError, load_dense
@@ -110,6 +111,15 @@ def test_reading_ends_when_the_budget_is_used_up(make):
         read_digits(picture, lambda images: np.full((len(images), 10), 0.1, "float32"))
     assert time.thread_time() - start < 1
     require_time()  # outside the block there is no limit
+
+
+def test_few_pictures_are_read_at_a_time(monkeypatch):
+    monkeypatch.setattr(budget_module, "_turns", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(budget_module, "DEADLINE", 0.01)
+    with Budget(), pytest.raises(BusyError, match="again in a few seconds"), Budget():
+        pass
+    with Budget():  # the turn was given back
+        pass
 
 
 def test_what_waits_too_long_is_refused_but_not_what_is_light(monkeypatch):
