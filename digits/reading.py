@@ -32,6 +32,7 @@ EVIDENCE = 512  # pixels: longest side of the map of ink by which readings are c
 Source = Image.Image | str | Path
 Predict = Callable[[np.ndarray], np.ndarray]  # uint8 (n, 28, 28), ink bright, to float32 (n, 10)
 Reading = list[tuple[np.ndarray, Box]]  # (28x28, box) of each digit
+Row = tuple[str | Path, str, str, str, str]  # path, digits, confidence, doubt, problem
 
 
 def read_digits(image: Picture, predict: Predict) -> list[Digit]:
@@ -84,6 +85,36 @@ def read_chunks(
         for (i, agreed), second, seen in zip(doubts.items(), _answer(readings, predict), evidence):
             answers[i] = choose(answers[i], second, seen, agreed) if seen else second or answers[i]
         yield [_in_rows(digits) for digits in answers]
+
+
+def read_files(
+    paths: Iterable[str | Path], predict: Predict, batch_size: int = 64, run: Callable = map
+) -> Iterator[list[Row]]:
+    """Read picture files, batch by batch.
+
+    Args:
+        paths: file names.
+        predict: as for `read_digits`; it gets all digits of a batch at once.
+        batch_size: files in a batch.
+        run: as for `read_chunks`.
+
+    Yields:
+        For each batch a list of `(path, digits, confidence, doubt, problem)`: the digits in reading
+        order, rows separated by a space; the confidence of the least certain of them, and where
+        that is below DOUBT, "perhaps no digit"; or else what is wrong with the file.
+    """
+    paths = iter(paths)
+    batches, tasks = itertools.tee(iter(lambda: list(itertools.islice(paths, batch_size)), []))
+    for batch, digits in zip(batches, read_chunks(tasks, predict, run)):
+        yield [_row(path, each) for path, each in zip(batch, digits)]
+
+
+def _row(path, digits):
+    if isinstance(digits, Exception):
+        return path, "", "", "", str(digits)
+    confidence = min(digit.confidence for digit in digits)
+    doubt = "perhaps no digit" if confidence < DOUBT else ""
+    return path, as_text(digits).replace("\n", " "), f"{confidence:.4f}", doubt, ""
 
 
 def _first_answers(readings, predict):

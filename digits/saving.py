@@ -191,6 +191,10 @@ def load_trained_model(path: Path | str) -> keras.Model:
 def _hint(path):
     if path.suffix == ".keras" and _saved_by(path).startswith(KERAS_2):
         return "Keras 3 reads .h5 files of Keras 2 only: save it there as .h5. "
+    if path.is_dir():
+        return "It has no endpoint of this project's: save it as .h5 with the Keras that wrote it. "
+    if path.name.endswith("weights.h5"):
+        return "It seems to hold weights alone: save the whole model with model.save. "
     return ""
 
 

@@ -15,11 +15,10 @@ from digits.cores import in_processes
 from digits.decoding import open_file
 from digits.files import find_pictures
 from digits.networks import predict_images
-from digits.reading import DOUBT, as_text, read_chunks
+from digits.reading import Row, read_files
 
 HEADER = "picture", "digits", "confidence", "doubt", "problem"
 EXPLAINED = 20  # pictures drawn by --explain, at most
-Row = tuple[str | Path, str, str, str, str]
 
 
 def predict_files(
@@ -33,23 +32,9 @@ def predict_files(
         batch_size: files in a batch.
 
     Yields:
-        For each batch a list of `(path, digits, confidence, doubt, problem)`: the digits in reading
-        order, rows separated by a space; the confidence of the least certain of them, and where
-        that is below DOUBT, "perhaps no digit"; or else what is wrong with the file.
+        For each batch the rows of its files, see `digits.reading.read_files`.
     """
-    paths = iter(paths)
-    batches, tasks = itertools.tee(iter(lambda: list(itertools.islice(paths, batch_size)), []))
-    answers = read_chunks(tasks, lambda images: predict_images(images, model), in_processes)
-    for batch, digits in zip(batches, answers):
-        yield [_row(path, each) for path, each in zip(batch, digits)]
-
-
-def _row(path, digits):
-    if isinstance(digits, Exception):
-        return path, "", "", "", str(digits)
-    confidence = min(digit.confidence for digit in digits)
-    doubt = "perhaps no digit" if confidence < DOUBT else ""
-    return path, as_text(digits).replace("\n", " "), f"{confidence:.4f}", doubt, ""
+    return read_files(paths, lambda images: predict_images(images, model), batch_size, in_processes)
 
 
 def write_table(names: list[str], model: keras.Model, explained: str | None = None) -> int:

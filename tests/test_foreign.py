@@ -148,3 +148,9 @@ def test_a_model_for_colours_is_refused_everywhere():
     for load in (load_trained_model, load_predict):
         with pytest.raises(ValueError, match="28x28 grey pixels"):
             load(Path(CASES, "06_rgb_input.h5"))
+
+
+def test_weights_alone_are_refused_with_what_to_do(model, tmp_path):
+    model.save_weights(tmp_path / "my.weights.h5")
+    with pytest.raises(ValueError, match=r"weights alone: save the whole model with model\.save"):
+        load_trained_model(tmp_path / "my.weights.h5")
