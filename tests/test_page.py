@@ -94,7 +94,8 @@ def write(page, strokes):
 
 
 def expect(page, selector, pattern):
-    playwright.expect(page.locator(selector)).to_have_text(re.compile(pattern))
+    there = playwright.expect(page.locator(selector))
+    there.to_have_text(re.compile(pattern), timeout=20_000)  # milliseconds, on a busy machine
 
 
 def choose(page, tmp_path, image, name="picture.png", **options):
