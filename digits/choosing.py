@@ -70,7 +70,8 @@ def choose(
         first: of the classical path.
         second: of the learned finder.
         evidence: where there is ink.
-        agreed: whether the finder, at a glance, saw the first reading's one digit and no other.
+        agreed: whether the first reading overlooked nothing: the finder, at a glance, saw its one
+            digit and no other, or it holds all ink on a canvas.
 
     Returns:
         The chosen digits, in no particular order.
@@ -78,7 +79,7 @@ def choose(
     single = len(first) == 1 and not _is_frame(first[0])
     alone = single and (agreed or first[0].confidence >= SURE)
     several = sum(digit.confidence > DIGIT for digit in second) > 1
-    if agreed and first[0].confidence < DIGIT and not several:
+    if single and agreed and first[0].confidence < DIGIT and not several:
         return first  # not a part of it
     unsure = len(second) > 1 and np.mean([digit.confidence for digit in second]) < SURE
     if len(first) < 2 and unsure and not alone:
@@ -89,9 +90,10 @@ def choose(
         if old and new:
             both = _explained(old, evidence), _explained(new, evidence)
             chosen += old if both[0] >= both[1] else new
-        elif old and (kept or _is_seen(old[0], evidence)):
-            chosen += old
-        elif new and (not alone or _is_beside(new[0], first[0], agreed)):
+        elif old:
+            sure = agreed and old[0].confidence >= SURE
+            chosen += old if kept or sure or _is_seen(old[0], evidence) else []
+        elif not alone or _is_beside(new[0], first[0], agreed):
             chosen += new
     return chosen
 

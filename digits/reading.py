@@ -23,7 +23,7 @@ from digits.rows import sort_into_rows
 
 DOUBT = 0.8  # confidence below which an answer is in doubt
 GLANCE = 128  # pixels: longest side at which the finder looks for overlooked ink
-MIN_CANVAS_INK = 0.95  # of the ink on a canvas: if a digit holds less, there may be another
+MIN_CANVAS_INK = 0.95  # of the ink on a canvas: if digits hold less, there may be others
 MAX_CANVAS = 0.5  # of a canvas's area: what covers more may be a frame
 MIN_INK = 0.8  # of a photo's ink: if a digit holds less, there is something else
 MIN_SIZE = 0.6  # of a digit's longest side: if the finder's box is shorter, they disagree
@@ -145,7 +145,7 @@ def first_reading(source: Source) -> tuple[Reading | Exception, bool | None]:
 
     Returns:
         The reading, empty if there is no digit, or the error if there is no picture; and whether
-        it is one digit and the learned finder agrees, None if it is not to be asked.
+        nothing was overlooked, see `_is_all`, None if the learned finder is not to be asked.
     """
     asks = load_weights() is not None
     try:
@@ -157,7 +157,7 @@ def first_reading(source: Source) -> tuple[Reading | Exception, bool | None]:
         return error, None
     if contrast is None or not asks:
         return reading, None
-    return reading, len(reading) == 1 and _agrees(image, contrast, reading[0][1])
+    return reading, _is_all(image, contrast, [box for _, box in reading])
 
 
 def learned_reading(source: Source) -> tuple[Reading | Exception, Evidence | None]:
@@ -183,24 +183,37 @@ def learned_reading(source: Source) -> tuple[Reading | Exception, Evidence | Non
     return [(pixels, box) for (pixels, _), box in zip(found, boxes)], evidence
 
 
-def _agrees(image, contrast, box):
+def _is_all(image, contrast, boxes):
     """Return whether the learned finder, at a glance, sees the same digit and no other ink.
 
-    On a canvas without noise the classical path is exact: there it is enough that the box holds
-    all ink, is not too wide, and lies within the canvas.
+    On a canvas without noise the classical path is exact: there it is enough that the boxes hold
+    all ink, are not too wide, and lie within the canvas.
     """
-    width, height = np.subtract(box[2:], box[:2])
     if contrast.noise <= CANVAS_NOISE:
         ink = Evidence(contrast.levels.clip(0), contrast.corner, contrast.scale)
-        within = width * height < MAX_CANVAS * image.width * image.height and min(box[:2]) > 0
-        if ink.share_in(box) > MIN_CANVAS_INK and width < WIDE * height and within:
+        shares = sum(ink.share_in(box) for box in boxes)
+        if shares > MIN_CANVAS_INK and all(_is_within(box, image) for box in boxes):
             return True
+    if len(boxes) > 1:
+        return False
+    (box,) = boxes
+    width, height = np.subtract(box[2:], box[:2])
     picture, corner, size = without_frame(image)
     detected = detect(look(picture.convert("RGB"), GLANCE / max(picture.size)))
     ink = Evidence(detected.view.ink, corner, detected.view.scale / size)
     longest = (detected.boxes[:, 2:] - detected.boxes[:, :2]).max(axis=1) * size
     one = len(longest) == 1 and longest[0] > MIN_SIZE * max(width, height)
     return bool(one and ink.share_in(box) > MIN_INK)
+
+
+def _is_within(box, canvas):
+    """Return whether a box is not too wide, and no frame around the canvas."""
+    width, height = np.subtract(box[2:], box[:2])
+    return (
+        width < WIDE * height
+        and width * height < MAX_CANVAS * canvas.width * canvas.height
+        and min(box[:2]) > 0
+    )
 
 
 def _rounded(box):
@@ -225,7 +238,7 @@ def _answer(readings, predict):
 
 
 def _is_doubtful(digits, agreed):
-    return agreed is not None and not (agreed and digits[0].confidence >= SURE)
+    return agreed is not None and not (agreed and min(digit.confidence for digit in digits) >= SURE)
 
 
 def _in_rows(digits):
