@@ -78,9 +78,10 @@ def choose(
     """
     single = len(first) == 1 and not _is_frame(first[0])
     alone = single and (agreed or first[0].confidence >= SURE)
-    several = sum(digit.confidence > DIGIT for digit in second) > 1
-    if single and agreed and first[0].confidence < DIGIT and not several:
-        return first  # not a part of it
+    if single and agreed and first[0].confidence < DIGIT:
+        parts = [digit for digit in second if digit.confidence > DIGIT]
+        if len(parts) < 2 and not _is_frame(first[0], parts):
+            return first
     unsure = len(second) > 1 and np.mean([digit.confidence for digit in second]) < SURE
     if len(first) < 2 and unsure and not alone:
         return first
@@ -166,10 +167,16 @@ def _is_seen(digit, evidence):
     return (ink * cover).sum() > SEEN * cover.sum()
 
 
-def _is_frame(digit):
-    """Return whether a digit as wide as tall has its ink along the sides of its box."""
-    width, height = np.subtract(digit.box[2:], digit.box[:2])
+def _is_frame(digit, within=()):
+    """Return whether a digit as wide as tall has its ink along the sides of its box, but for that
+    of the digits within it.
+    """
+    size = width, height = np.subtract(digit.box[2:], digit.box[:2])
     cover = _cover(digit, (16, 16))
+    for part in within:
+        corners = np.subtract(part.box, np.tile(digit.box[:2], 2)) / np.tile(size, 2)
+        left, top, right, bottom = np.rint(16 * corners.clip(0, 1)).astype(int)
+        cover[top:bottom, left:right] = 0
     inside = cover[3:-3, 3:-3].sum() < INSIDE * cover.sum()
     return inside and 0.5 < width / max(height, 1) < 2
 

@@ -234,6 +234,14 @@ def test_a_digit_that_the_finder_saw_at_a_glance_needs_no_more_ink():
     assert choose(first, [], ink_in(), agreed=True) == first
 
 
+def test_a_digit_in_a_box_is_more_than_a_part_of_it():
+    box = answer((10, 10, 80, 90), 9, 0.2)
+    box.pixels[3:25, 3:25] = 0
+    box.pixels[10:18, 11:17] = 255
+    second = [answer((30, 25, 60, 75), 3, 0.99)]
+    assert as_text(choose([box], second, ink_in((30, 25, 60, 75)), agreed=True)) == "3"
+
+
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [([(UPPER, 5, 0.99)], "4"), ([(UPPER, 5, 0.99), (LEFT, 2, 0.3)], "4"),
