@@ -3,7 +3,8 @@
 import threading
 import time
 
-SECONDS = 1.5  # of CPU time, for decoding and reading
+SECONDS = 1.5  # of CPU time, after which no other picture is decoded or read
+MORE = 0.7  # seconds in which the last one may be finished: a large page takes 1 on a fast core
 READERS = 12  # pictures at a time, each of which takes memory; 8 may wait to be decoded apart
 DEADLINE = 30  # seconds to wait for others
 BUSY = "The service is busy with other pictures. Send this one again in a few seconds."
@@ -34,13 +35,13 @@ class Budget:
         del _current.budget
         _turns.release()
 
-    def left(self) -> float:
-        """Return the seconds that are left.
+    def left(self, more: float = 0) -> float:
+        """Return the seconds that are left, and some more.
 
         Raises:
             BusyError: there are none.
         """
-        left = self._end - time.thread_time()
+        left = self._end + more - time.thread_time()
         if left <= 0:
             raise BusyError("These pictures take too long to read. Send fewer or smaller ones.")
         return left
@@ -53,4 +54,4 @@ class Budget:
 def require_time() -> None:
     """Raise BusyError if this thread has used up its budget; without one there is no limit."""
     if budget := getattr(_current, "budget", None):
-        budget.left()
+        budget.left(MORE)
