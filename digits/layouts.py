@@ -102,7 +102,7 @@ class Page:
                 x += self.point(sign, x, base, height)
             else:
                 x += self.sign(sign, x, foot, size)
-            x += max(gap + rng.normal(0, 0.035), -0.15) * height
+            x += max(gap + rng.normal(0, 0.035), -0.25) * height
         return x
 
     def point(self, sign: str, x: float, base: float, height: float) -> float:
@@ -130,7 +130,7 @@ def overlap(shape: tuple[int, int], left: int, top: int) -> tuple[tuple, tuple]:
 
 def some_gap(rng: np.random.Generator) -> float:
     """Draw the gap between digits relative to their height: touching, close or wide."""
-    low, high = ((-0.13, 0.03), (0.03, 0.2), (0.15, 0.8))[rng.choice(3, p=[0.3, 0.35, 0.35])]
+    low, high = ((-0.22, 0.03), (0.03, 0.2), (0.15, 0.8))[rng.choice(3, p=[0.3, 0.35, 0.35])]
     return rng.uniform(low, high)
 
 

@@ -23,14 +23,14 @@ from digits.papers import (
 )
 
 LAYOUTS = (  # share, layout
-    (0.28, layouts.large_digit),
+    (0.25, layouts.large_digit),
     (0.18, layouts.number),
     (0.20, layouts.rows),
     (0.09, layouts.grid),
     (0.05, layouts.form),
     (0.06, decoys.prose),
     (0.06, decoys.large_sign),
-    (0.02, decoys.doodle),
+    (0.05, decoys.doodle),
     (0.05, decoys.empty_table),
     (0.01, decoys.printed_sudoku),
 )
