@@ -79,7 +79,7 @@ def test_a_cluster_reads_pictures_as_one_machine_does(tmp_path, monkeypatch, dig
     save_folders(tmp_path / "photos", *digits)
     (tmp_path / "photos" / "broken.png").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    lines = snippet("scaling.md", "import ray").replace("/shared", str(tmp_path))
+    lines = snippet("scaling.md", "import ray").replace("/mnt", str(tmp_path))
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     subprocess.run([sys.executable, "-c", CLUSTER + lines], check=True, env=environment)
     found = [row for file in (tmp_path / "rows").iterdir() for row in csv.DictReader(file.open())]
