@@ -366,6 +366,7 @@ def fit_and_save(args: "argparse.Namespace") -> int:
     teacher = load_network(args.teacher) if args.teacher else None
     output, training, validation, tests = prepare(args)
     networks = build_networks(args)
+    start = networks[0].get_weights()
     before = predict_tests(networks[0], tests) if args.start_from else None
     synthetic = draw_synthetic(training, args.synthetic_share, args.seed)
     nondigits = min(args.nondigits, (len(training) + len(synthetic)) // 2)
@@ -380,7 +381,7 @@ def fit_and_save(args: "argparse.Namespace") -> int:
         first, networks = hosts.is_first(), hosts.detach(networks)
     if first:
         if args.start_from:
-            blend(networks[0], load_network(args.start_from), split(load_mnist()[0], args.seed)[1])
+            blend(networks[0], start, split(load_mnist()[0], args.seed)[1])
         calibrate(members(networks), *validation.gather())
         model = build_ensemble(networks) if len(networks) > 1 else networks[0]
         finish(model, history, tests, before, output, args)

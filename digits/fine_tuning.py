@@ -26,20 +26,21 @@ def rehearse(mnist: Pictures, own: Pictures, seed: int) -> Pictures:
     return mnist.select(chosen) + own.select(np.tile(np.arange(len(own)), times))
 
 
-def blend(network: keras.Model, old: keras.Model, mnist: Pictures) -> None:
+def blend(network: keras.Model, old: list[np.ndarray], mnist: Pictures) -> None:
     """Move a fine-tuned network back towards the old one, in place, until it reads MNIST as well.
 
     Networks between the two keep most of what was learned. Source: Wortsman et al. 2022.
 
     Args:
-        network: started from `old`.
-        old: as it was.
-        mnist: pictures that neither was trained on.
+        network: started from the weights `old`.
+        old: as `get_weights` returned them.
+        mnist: pictures that it was trained on neither before nor after.
     """
     images, labels = mnist.gather()
-    before, learned = predict_images(images, old), network.get_weights()
+    learned = network.get_weights()
+    network.set_weights(old)
+    before = predict_images(images, network)
     for share in SHARES:
-        pairs = zip(old.get_weights(), learned)
-        network.set_weights([(1 - share) * a + share * b for a, b in pairs])
+        network.set_weights([(1 - share) * a + share * b for a, b in zip(old, learned)])
         if not is_significantly_worse(predict_images(images, network), before, labels):
             break

@@ -86,7 +86,7 @@ def test_a_number_is_read(client, number):
     assert answer["confidence"] == min(each["confidence"] for each in answer["digits"])
     for i, each in enumerate(answer["digits"]):
         left, top, right, bottom = each["box"]
-        assert 400 * i + 50 <= left < right <= 400 * i + 350 and 50 <= top < bottom <= 350
+        assert 400 * i + 60 <= left < right <= 400 * i + 340 and 60 <= top < bottom <= 340
         assert each["preview"].startswith("data:image/png;base64,")
 
 
@@ -97,7 +97,7 @@ def test_boxes_are_in_pixels_of_the_whole_upright_picture(client, number):
     _, answer = post(client, image=encode(file.getvalue()))
     boxes = [each["box"] for each in answer["digits"]]
     assert [left // 1600 for left, _, _, _ in boxes] == [0, 1, 2]
-    assert all(200 <= top < bottom <= 1400 for _, top, _, bottom in boxes)
+    assert all(240 <= top < bottom <= 1360 for _, top, _, bottom in boxes)
 
 
 @pytest.mark.parametrize(

@@ -167,10 +167,12 @@ def test_pens_can_be_chosen_with_the_keyboard(page):
 def test_a_dot_is_drawn_and_doubted(page):
     page.mouse.click(*point(page, 0.5, 0.5))
     expect(page, "#words", "Not sure: perhaps")
+    assert "light" not in page.locator("#words").inner_text()
 
 
 def test_an_empty_stroke_gets_advice_for_writing_not_for_photos(page):
     erase_nothing(page)
+    assert "light" not in page.locator("#words").inner_text()
 
 
 def test_a_sheet_without_a_digit_gets_its_sentence(page, tmp_path):
